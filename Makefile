@@ -1,0 +1,44 @@
+# One target a stage; `make demo` and `make test` set up what is missing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+CONFIG ?= configs/digits.toml
+RUN ?= runs/$(basename $(notdir $(CONFIG)))
+RUNNER ?= in-process
+SEED ?=
+ARGS ?=
+ITERATION ?=
+AWE = $(BIN)/awe
+FLAGS = --config=$(CONFIG) --run=$(RUN) --runner=$(RUNNER) $(if $(SEED),--run.seed=$(SEED)) $(ARGS)
+T = $(if $(ITERATION),--iteration=$(ITERATION))
+
+.PHONY: setup demo test lint run ingest train embed affinity annotate evaluate clean
+
+setup: $(READY)
+
+$(READY): setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@
+
+demo: $(READY)
+	$(AWE) run --config=configs/digits.toml --run=runs/demo --seeds=0,1,2
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+run ingest: $(READY)
+	$(AWE) $@ $(FLAGS)
+
+train embed affinity annotate evaluate: $(READY)
+	$(AWE) $@ $(FLAGS) $(T)
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,5 @@
+"""What goes wrong with data on disk."""
+
+
+class DataError(Exception):
+    """Data, a file or a dataset is not what it has to be. The message is one line: what, where and the mend."""

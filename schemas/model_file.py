@@ -1,0 +1,98 @@
+"""A model on disk: tensors as safetensors, everything else as JSON that is written last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from schemas.errors import DataError
+from schemas.filesystem import FileSystem, read_bytes
+from schemas.manifest import digest
+
+MODEL = "model.json"
+Tensors = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What `model.json` says and the tensor files it vouches for.
+
+    Attributes
+    ----------
+    recipe : what the model was made from (`schemas.manifest.recipe_of`).
+    files : sha256 by file name.
+    facts : settings and figures of the training (best epoch, scale s, bias b, offset c, median m …).
+    """
+
+    recipe: str
+    files: dict[str, str]
+    facts: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """hash(recipe, tensors, facts)."""
+        return digest([self.recipe, self.files, self.facts])
+
+
+def write_model(
+    fs: FileSystem,
+    directory: str,
+    recipe: str,
+    tensors: Mapping[str, Tensors],
+    facts: Mapping[str, Any],
+    history: list[dict[str, Any]],
+) -> ModelFile:
+    """Write tensor files (`tensors`: arrays by name, by file stem), history.json, and last model.json."""
+    files = {}
+    for stem, arrays in tensors.items():
+        content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        fs.put(fs.join(directory, f"{stem}.safetensors"), content)
+        files[f"{stem}.safetensors"] = hashlib.sha256(content).hexdigest()
+    fs.put(fs.join(directory, "history.json"), json.dumps(history, indent=1).encode())
+    model = ModelFile(recipe, files, dict(facts))
+    body = {"recipe": recipe, "fingerprint": model.fingerprint, "files": files, **model.facts}
+    fs.put(fs.join(directory, MODEL), json.dumps(body, indent=1, sort_keys=True).encode() + b"\n")
+    return model
+
+
+def find_model(fs: FileSystem, directory: str) -> ModelFile | None:
+    """What model.json says, or None where there is no model."""
+    path = fs.join(directory, MODEL)
+    try:
+        raw = json.loads(read_bytes(fs, path))
+        fingerprint = raw.pop("fingerprint")
+        model = ModelFile(raw.pop("recipe"), raw.pop("files"), raw)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: not a model ({error}); remove it and train again") from error
+    if model.fingerprint != fingerprint:
+        raise DataError(f"{path}: the fingerprint does not fit the content; remove it and train again")
+    return model
+
+
+def read_tensors(fs: FileSystem, directory: str, model: ModelFile, stem: str) -> dict[str, NDArray[np.float32]]:
+    """Read one tensor file, checked against model.json and for finite values. Nothing is unpickled."""
+    name = f"{stem}.safetensors"
+    path = fs.join(directory, name)
+    if name not in model.files:
+        raise DataError(f"{path}: {MODEL} does not list it; train again with the setting that needs it")
+    try:
+        content = read_bytes(fs, path)
+        if hashlib.sha256(content).hexdigest() != model.files[name]:
+            raise DataError(f"{path}: not the file that {MODEL} lists (sha256 differs); remove {MODEL} and train again")
+        tensors: dict[str, NDArray[np.float32]] = safetensors.numpy.load(content)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); remove {MODEL} and train again") from error
+    for tensor, array in tensors.items():
+        if not np.isfinite(array).all():
+            raise DataError(f"{path}: tensor {tensor} is not finite; train again with a lower train.learning_rate")
+    return tensors

@@ -1,0 +1,176 @@
+"""The program `awe`: one command a stage, `awe run` for all of them.
+
+Every command takes --config, --run, configuration keys as --section.key=value, and Beam's own options as they are.
+Exit status: 2 for a wrong configuration or command line, before any work; 1 where data, disk or a job failed; 143 and
+130 after SIGTERM and SIGINT.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import click
+from apache_beam.io.filesystems import FileSystems
+from threadpoolctl import threadpool_limits
+
+from pipelines import affinity, annotate, embed, evaluate, ingest, log, results_table, train
+from pipelines.config import Config, load_config, parse_overrides
+from pipelines.errors import ConfigError, DataError, JobError
+from pipelines.filesystem import BeamFileSystem
+from pipelines.job import RUNNERS, pipeline_options
+from pipelines.run_directory import Lane, RunDirectory
+from pipelines.stage import Context
+
+Stage = Callable[[Context, Lane, int], None]
+STAGES: dict[str, tuple[Stage, int]] = {
+    "embed": (embed.main, 0),
+    "affinity": (affinity.main, 1),
+    "train": (train.main, 0),
+    "annotate": (annotate.main, 0),
+    "evaluate": (evaluate.main, 0),
+}
+"""The stages of an iteration, and the first iteration that has the stage."""
+
+_OPTIONS = [
+    click.option("--config", "config_path", metavar="FILE", help="TOML of the experiment; defaults where not given."),
+    click.option("--run", "run_root", metavar="DIR", required=True, help="Run directory: a path or a URI."),
+    click.option(
+        "--runner",
+        default="in-process",
+        show_default=True,
+        metavar="NAME",
+        help=f"Beam runner: {', '.join(RUNNERS)}, or one of Beam's own names.",
+    ),
+    click.argument("flags", nargs=-1, type=click.UNPROCESSED),
+]
+_PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": True}
+
+
+def _command(name: str, summary: str) -> Callable[[Callable[..., None]], click.Command]:
+    def decorate(function: Callable[..., None]) -> click.Command:
+        for option in reversed(_OPTIONS):
+            function = option(function)
+        return cli.command(name, help=summary, context_settings=_PASS_ON)(function)
+
+    return decorate
+
+
+@click.group(help=__doc__)
+@click.version_option(package_name="affinity-weighted-embedding", prog_name="awe")
+def cli() -> None:
+    """All commands."""
+
+
+def _context(config_path: str | None, run_root: str, runner: str, flags: Sequence[str]) -> Context:
+    """Check configuration, command line and run directory before any work."""
+    ours = [flag for flag in flags if flag.startswith("--") and "." in flag.partition("=")[0]]
+    beams = [flag for flag in flags if flag not in ours]
+    stray = [flag for flag in beams if not flag.startswith("--")]
+    if stray:
+        raise ConfigError(f"{stray[0]}: neither a flag nor the value of one; write --name=value")
+    fs = BeamFileSystem()
+    options = pipeline_options(runner, beams)
+    FileSystems.set_options(options)
+    return Context(load_config(fs, config_path, parse_overrides(ours)), RunDirectory(run_root.rstrip("/")), fs, options)
+
+
+@_command("ingest", "Raw files → examples, labels, rejects.")
+def _ingest(config_path: str | None, run_root: str, runner: str, flags: Sequence[str]) -> None:
+    context = _context(config_path, run_root, runner, flags)
+    ingest.main(context)
+
+
+def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
+    def command(iteration: int, config_path: str | None, run_root: str, runner: str, flags: Sequence[str]) -> None:
+        context = _context(config_path, run_root, runner, flags)
+        if iteration < first:
+            raise ConfigError(f"--iteration={iteration}: the first iteration that has '{name}' is {first}")
+        for lane in context.run.lanes(context.config):
+            stage(context, lane, iteration)
+
+    option = click.option(
+        "--iteration", default=first, show_default=True, metavar="T", help="0 is Wsabie, 1 the first AWE."
+    )
+    _command(name, summary)(option(command))
+
+
+for _name, _summary in {
+    "train": "examples or reweighted examples → model-T, by WARP on this machine.",
+    "embed": "examples, model-T → embeddings-T.",
+    "affinity": "embeddings-(T−1) → neighbours → G → reweighted-T.",
+    "annotate": "examples, models → the k best labels by every method of iteration T.",
+    "evaluate": "predictions-T → results.json.",
+}.items():
+    _add_stage(_name, *STAGES[_name], _summary)
+
+
+@_command("run", "All stages of all iterations, skipping what is up to date; ends in the table of results.")
+@click.option("--seeds", metavar="S,S,…", help="Several seeds: RUN/seed-S each, and RUN/summary.json.")
+def _run(config_path: str | None, run_root: str, runner: str, flags: Sequence[str], seeds: str | None) -> None:
+    context = _context(config_path, run_root, runner, flags)
+    if seeds is None:
+        run_all(context)
+        click.echo(results_table.of_run(context.fs, context.run))
+        return
+    chosen = _parse_seeds(seeds)
+    for seed in chosen:
+        config = context.config.model_copy(update={"run": context.config.run.model_copy(update={"seed": seed})})
+        log.info(f"seed {seed}")
+        run_all(Context(config, RunDirectory(context.run.path(f"seed-{seed}")), context.fs, context.options))
+    click.echo(results_table.of_seeds(context.fs, context.run, chosen))
+
+
+def _parse_seeds(text: str) -> list[int]:
+    try:
+        seeds = [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds={text}: give whole numbers with commas between, as in --seeds=0,1,2") from None
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+        raise ConfigError(f"--seeds={text}: every seed once, each from 0 to 4294967295")
+    return seeds
+
+
+def run_all(context: Context) -> None:
+    """All stages of a run in their order, lane after lane: the final one takes its epochs from the selection."""
+    ingest.main(context)
+    config: Config = context.config
+    context.fs.put(context.run.path("run.toml"), config.to_toml())
+    for lane in context.run.lanes(config):
+        for iteration in range(config.run.iterations + 1):
+            if iteration:
+                embed.main(context, lane, iteration - 1)
+                affinity.main(context, lane, iteration)
+            train.main(context, lane, iteration)
+            annotate.main(context, lane, iteration)
+            evaluate.main(context, lane, iteration)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    log.info(f"stopped by {signal.Signals(number).name}; what was finished stands, run the same command to go on")
+    sys.exit(128 + number)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process with its exit status."""
+    log.configure()
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        with threadpool_limits(1):  # the same bits whatever the machine has; workers and threads are the parallelism
+            cli.main(arguments, prog_name="awe", standalone_mode=False)
+    except ConfigError as error:
+        _fail(str(error), 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except (DataError, JobError) as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(f"{error.filename or 'disk'}: {error.strerror or error}; see that the path can be read and written", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    click.echo(f"awe: {' '.join(message.split())}", err=True)
+    sys.exit(status)

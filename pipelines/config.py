@@ -1,0 +1,201 @@
+"""The configuration: one TOML per experiment, flags over it, checked whole before any work starts."""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from apache_beam.io.filesystems import FileSystems
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipelines.errors import ConfigError
+from schemas.filesystem import FileSystem, read_bytes
+
+ELEMENT_BYTES = 10_000_000
+"""No element that flows through Beam may be larger: a grouped value has to fit in a worker's heap many times over."""
+
+Paths = str | list[str]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+METHODS_0 = ("popularity", "knn", "ridge", "wsabie")
+METHODS_T = ("knn-embedding", "gxf", "awe")
+Method = Literal["popularity", "knn", "ridge", "wsabie", "knn-embedding", "gxf", "awe"]
+
+
+class Section(BaseModel):
+    """A table of the TOML: unknown keys are refused, values are not changed after the check."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Run(Section):
+    """What is run."""
+
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of every hash and every random stream")
+    iterations: int = Field(
+        1, ge=0, le=99, description="T of the last iteration: 0 stops at Wsabie, 1 at the first AWE"
+    )
+
+
+class Data(Section):
+    """Where the examples come from and how they are cut."""
+
+    root: str | None = Field(None, description="folder of the paths below; else the variable AWE_DATA")
+    format: Literal["npz", "arff", "svmlight", "interactions", "csv", "parquet", "digits"] | None = Field(
+        None, description="format of the files; found from the first 100 lines where not given"
+    )
+    train: Paths | None = Field(None, description="path, pattern or list of them")
+    validation: Fraction | Paths = Field(0.1, description="paths, or the fraction of train that is held out by hash")
+    test: Fraction | Paths = Field(0.2, description="paths, or the fraction of all rows that is held out by hash")
+    x: Literal["user", "history"] = Field("user", description="interactions: x is one-hot, or the user's train items")
+    scale: Literal["none", "unit", "standard"] = Field("none", description="scaling of x, fitted on train")
+    hierarchy: str | None = Field(None, description="TSV of label and parent, for sibling precision")
+    min_rating: float | None = Field(None, description="ratings below it are no positives")
+    max_rejects: float = Field(0.001, ge=0, le=1, description="fraction of refused rows that stops the run")
+    rows_per_part: Positive = Field(16384, description="rows of a part, at the most about")
+    block_rows: Positive = Field(1024, description="rows of a block")
+
+
+class Train(Section):
+    """The WARP trainer."""
+
+    D: Positive = Field(64, description="dimension of the embedding")
+    C: float = Field(math.inf, gt=0, description="norm constraint on the rows of U and V; inf is none")
+    margin: float = Field(1.0, gt=0, allow_inf_nan=False, description="γ of the hinge")
+    optimiser: Literal["adagrad", "sgd"] = Field("adagrad", description="how a gradient becomes a step")
+    learning_rate: float = Field(0.1, gt=0, allow_inf_nan=False, description="step size")
+    batch: Positive = Field(512, description="pairs (x, y) of a step, evaluated at the same U and V")
+    epochs: Positive = Field(50, description="epochs at the most")
+    patience: Positive = Field(5, description="epochs without a better validation P@1 before it stops")
+    refit: bool = Field(False, description="train once more, and build the base, on train + validation")
+    memory: Positive = Field(2**30, description="bytes of examples kept decoded between epochs; the rest is read again")
+    warm_start: bool = Field(True, description="iteration ≥ 1 starts from the U and V of the one before")
+    warm_rate: float = Field(0.25, gt=0, allow_inf_nan=False, description="factor on the learning rate of a warm start")
+    sampler: Literal["auto", "geometric", "rounds"] = Field("auto", description="how negatives are drawn; one law")
+
+
+class Affinity(Section):
+    """G(x, y) from the neighbours."""
+
+    kind: Literal["knn"] = Field("knn", description="member of the affinity family")
+    n: Positive = Field(20, description="neighbours of an example")
+    lambda_x: float = Field(2.0, gt=0, allow_inf_nan=False, description="λx in units of 1 / median d²")
+    mode: Literal["sum", "max"] = Field("sum", description="how the neighbours that have y are joined")
+    offset: float | Literal["learnt"] = Field(0.0, description="c of (s·G + b)·(f + c)")
+    bias: float = Field(0.0, ge=0, allow_inf_nan=False, description="b of (s·G + b)·(f + c)")
+    shards: Positive = Field(1, description="shards of the base in the join; no result depends on it")
+
+
+class Evaluate(Section):
+    """What is ranked and counted."""
+
+    k: Positive = Field(10, description="length of the predicted lists, and K of map@K")
+    methods: list[Method] | None = Field(None, description="methods to rank by; all that fit the data where not given")
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    run: Run = Run()
+    data: Data = Data()
+    train: Train = Train()
+    affinity: Affinity = Affinity()
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        if self.data.train is None and self.data.format != "digits":
+            raise ValueError("data.train is missing: name the training files")
+        neighbours = self.affinity.n * self.data.block_rows * 16
+        if neighbours > ELEMENT_BYTES:
+            raise ValueError(
+                f"affinity.n × data.block_rows × 16 bytes is {neighbours:,}, above the {ELEMENT_BYTES:,} that one "
+                "element may have; lower data.block_rows"
+            )
+        if self.affinity.offset != "learnt" and not math.isfinite(self.affinity.offset):
+            raise ValueError("affinity.offset is not finite")
+        return self
+
+    def methods(self, iteration: int, one_hot: bool) -> list[str]:
+        """Methods to rank by at an iteration: the ones named, or all that have a meaning for the data.
+
+        `one_hot` says that x names the user and nothing else: there is no input space to search or to regress on.
+        """
+        known: tuple[str, ...] = METHODS_T if iteration else METHODS_0
+        if self.evaluate.methods is not None:
+            return [method for method in known if method in self.evaluate.methods]
+        return [method for method in known if not (one_hot and method in ("knn", "ridge"))]
+
+    def to_toml(self) -> bytes:
+        """The resolved configuration; keys without a value are left out."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True)).encode()
+
+
+def parse_overrides(flags: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`--section.key=value` flags as nested tables; values are TOML, and what is no TOML is a string."""
+    tables: dict[str, dict[str, Any]] = {}
+    for flag in flags:
+        name, equals, text = flag.removeprefix("--").partition("=")
+        section, _, key = name.partition(".")
+        if not equals:
+            raise ConfigError(f"{flag}: write --{name}=VALUE")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        tables.setdefault(section, {})[key] = value
+    return tables
+
+
+def load_config(fs: FileSystem, path: str | None, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Read the TOML, lay the overrides over it, and check the whole. Raises ConfigError with one line."""
+    raw: dict[str, Any] = {}
+    if path is not None:
+        try:
+            raw = tomllib.loads(read_bytes(fs, path).decode())
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: there is no such configuration; give --config=FILE") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: not a TOML file: {error}") from None
+    for section, values in overrides.items():
+        table = raw.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {section} has to be a table, [{section}]")
+        table.update(values)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path or 'command line'}: {_explain(error)}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location[:2])
+    if first["type"] == "extra_forbidden":
+        known = Config.model_fields if len(location) == 1 else _section_fields(location[0])
+        return f"unknown key {key}; known here: {', '.join(known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}, not {first['input']!r}" if key else message
+
+
+def _section_fields(section: str) -> Sequence[str]:
+    kind = Config.model_fields[section].annotation
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+
+
+def resolve(config: Config, path: str) -> str:
+    """A path of the data section: as it stands if absolute or a URI, else below data.root or AWE_DATA.
+
+    Raises ConfigError where the path is relative and neither is set.
+    """
+    if os.path.isabs(path) or "://" in path:
+        return path
+    root = config.data.root or os.environ.get("AWE_DATA")
+    if not root:
+        raise ConfigError("the data's folder is not known: give --data.root=FOLDER or set the variable AWE_DATA")
+    return FileSystems.join(root, path)

@@ -1,0 +1,61 @@
+"""Counters of what the workers did, kept with the run's log and read by tests."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter_ns
+from typing import Any
+
+from apache_beam.metrics import Metrics
+from apache_beam.runners.runner import PipelineResult
+
+_NAMESPACE = "awe"
+
+
+def count(name: str, amount: int = 1) -> None:
+    """Add to a counter."""
+    Metrics.counter(_NAMESPACE, name).inc(amount)
+
+
+def observe(name: str, value: int) -> None:
+    """Take a value into a distribution (its count, sum, minimum and maximum are kept)."""
+    Metrics.distribution(_NAMESPACE, name).update(value)
+
+
+def member(name: str, value: str) -> None:
+    """Take a string into a set."""
+    Metrics.string_set(_NAMESPACE, name).add(value)
+
+
+@contextmanager
+def kernel(name: str) -> Iterator[None]:
+    """Time a stretch of numerics, in milliseconds of wall time, and note which worker it ran on."""
+    member("kernel_workers", f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}")
+    start = perf_counter_ns()
+    yield
+    observe(f"{name}_ms", (perf_counter_ns() - start) // 1_000_000)
+
+
+def totals(result: PipelineResult) -> dict[str, Any]:
+    """All counters of a finished job by name: numbers, {count, sum, min, max} or sorted lists of strings."""
+    found = result.metrics().query()
+    table: dict[str, Any] = {}
+    for metric in found["counters"]:
+        table[metric.key.metric.name] = table.get(metric.key.metric.name, 0) + metric.result
+    for metric in found["distributions"]:
+        name, value = metric.key.metric.name, metric.result
+        before = table.get(name, {"count": 0, "sum": 0, "min": value.min, "max": value.max})
+        table[name] = {
+            "count": before["count"] + value.count,
+            "sum": before["sum"] + value.sum,
+            "min": min(before["min"], value.min),
+            "max": max(before["max"], value.max),
+        }
+    for metric in found.get("string_sets", []):
+        members = metric.result.string_set if hasattr(metric.result, "string_set") else metric.result
+        table[metric.key.metric.name] = sorted(set(table.get(metric.key.metric.name, [])) | set(members))
+    return table

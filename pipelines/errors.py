@@ -1,0 +1,41 @@
+"""Errors that end a command with one line, and their exit status."""
+
+from __future__ import annotations
+
+import re
+
+from schemas.errors import DataError
+
+__all__ = ["ConfigError", "DataError", "JobError", "unwrap"]
+
+_RAISED = re.compile(r"(?:DataError|FloatingPointError): (?P<line>.+?)(?: \[while running .*)?$", re.MULTILINE)
+
+
+class ConfigError(Exception):
+    """Configuration or command line is wrong; found before any work (exit status 2)."""
+
+
+class JobError(Exception):
+    """A Beam job failed for a reason that is not in the data (exit status 1)."""
+
+
+def unwrap(error: BaseException) -> Exception:
+    """The one line of a worker's error, taken out of the runner's traceback.
+
+    A worker's exception reaches the launching process as text. The last of our own errors in it is the cause; where
+    there is none, the last line of the text is all that there is to say.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DataError):
+            return DataError(_first_line(str(cause)))
+        cause = cause.__cause__ or cause.__context__
+    found = [match["line"] for match in _RAISED.finditer(str(error).replace("\\n", "\n"))]
+    if found:
+        return DataError(found[-1].strip().rstrip("'\""))
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return JobError(f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}")
+
+
+def _first_line(text: str) -> str:
+    return re.sub(r" \[while running .*", "", text.splitlines()[0] if text else "")

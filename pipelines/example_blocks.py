@@ -1,0 +1,90 @@
+"""From parts on disk to the blocks that the kernels take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import scipy.sparse as sp
+
+from awe_core.examples import Block
+from schemas import convert
+from schemas.errors import DataError
+from schemas.filesystem import FileSystem
+from schemas.manifest import Manifest
+from schemas.parts import PartReader
+
+
+def read_examples(reader: PartReader, index: int, facts: Mapping[str, Any]) -> Block:
+    """Block `index` of a part of `examples` or `reweighted`; `facts` are the manifest's."""
+    table, where, labels = reader.block(index), reader.where(index), int(facts["labels"])
+    affinity = None
+    if "candidates" in table.column_names:
+        affinity = convert.weighted_lists(table, "candidates", "affinity", labels, where)
+    return Block(
+        ids=convert.integers(table, "id", where),
+        features=convert.features(table, int(facts["dimension"]), where),
+        labels=convert.lists(table, "labels", labels, where),
+        seen=convert.lists(table, "seen", labels, where),
+        weight=convert.floats(table, "weight", where),
+        affinity=affinity,
+    )
+
+
+def block_bytes(block: Block) -> int:
+    """Bytes that the arrays of a block hold."""
+    arrays: list[Any] = [block.ids, block.weight]
+    matrices: list[Any] = [block.features, block.labels, block.seen, block.affinity]
+    for matrix in matrices:
+        if matrix is None:
+            continue
+        arrays += [matrix.data, matrix.indices, matrix.indptr] if sp.issparse(matrix) else [matrix]
+    return sum(int(array.nbytes) for array in arrays)
+
+
+class DatasetBlocks:
+    """The blocks of one or more datasets as the trainer walks them: `awe_core.examples.BlockSource`.
+
+    Blocks that were read stay decoded while they fit into `memory` bytes; the others are read again in every epoch. So
+    the bound is `memory` and one block.
+    """
+
+    def __init__(self, fs: FileSystem, datasets: Sequence[tuple[str, Manifest]], memory: int) -> None:
+        self._fs = fs
+        self._parts = [(directory, part, manifest) for directory, manifest in datasets for part in manifest.parts]
+        self._left = memory
+        self._kept: dict[int, Block] = {}
+
+    @cached_property
+    def _blocks(self) -> list[tuple[int, int, int]]:
+        """(part, block in the part, rows) of every block that has rows."""
+        found = []
+        for position, (directory, part, _) in enumerate(self._parts):
+            with PartReader(self._fs, directory, part) as reader:
+                found += [(position, block, rows) for block, rows in enumerate(reader.rows_of_block) if rows]
+        return found
+
+    @property
+    def rows_of_block(self) -> Sequence[int]:
+        return [rows for _, _, rows in self._blocks]
+
+    def __getitem__(self, index: int) -> Block:
+        if index in self._kept:
+            return self._kept[index]
+        position, block_index, _ = self._blocks[index]
+        directory, part, manifest = self._parts[position]
+        with PartReader(self._fs, directory, part) as reader:
+            block = read_examples(reader, block_index, manifest.facts)
+        size = block_bytes(block)
+        if size <= self._left:
+            self._kept[index] = block
+            self._left -= size
+        return block
+
+
+def same_ids(left: pa.ChunkedArray, right: pa.ChunkedArray, where: str) -> None:
+    """Refuse parts that are not aligned: the id columns of one block of each. Raises DataError."""
+    if not left.equals(right):
+        raise DataError(f"{where}: its rows are not those of the examples' part; run 'awe run' to make both anew")

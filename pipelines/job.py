@@ -1,0 +1,89 @@
+"""Launching a Beam job: options, runner, the error as one line, the counters as a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner
+
+from pipelines import counters, log
+from pipelines.errors import ConfigError, unwrap
+from schemas.filesystem import FileSystem
+
+RUNNERS = {
+    "in-process": "FnApiRunner",
+    "multi-processing": "FnApiRunner",
+    "prism": "PrismRunner",
+    "flink": "FlinkRunner",
+    "dataflow": "DataflowRunner",
+}
+"""Our names and Beam's. Any other name is handed to Beam as it is."""
+
+
+def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
+    """Beam's options for a runner. Raises ConfigError on flags that Beam would silently drop.
+
+    The in-process runner gets as many worker threads as the machine has cores: the kernels hold one core each (BLAS is
+    held to one thread) and release the interpreter while they compute.
+    """
+    defaults: list[str] = []
+    given = {flag.partition("=")[0] for flag in flags}
+    if RUNNERS.get(runner) == "FnApiRunner":
+        mode = "multi_processing" if runner == "multi-processing" else "multi_threading"
+        if "--direct_running_mode" not in given:
+            defaults.append(f"--direct_running_mode={mode}")
+        if "--direct_num_workers" not in given:
+            defaults.append(f"--direct_num_workers={os.cpu_count() or 1}")
+    options = PipelineOptions([*defaults, *flags])
+    known, kept = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
+    unknown = sorted(set(kept) - set(known))
+    if unknown:
+        raise ConfigError(f"--{unknown[0]}: neither a key of the configuration nor an option of Beam")
+    options.view_as(StandardOptions).runner = RUNNERS.get(runner, runner)
+    return options
+
+
+def make_runner(options: PipelineOptions) -> PipelineRunner | str:
+    """The runner itself: Beam knows the in-process one by no name of its own."""
+    name = options.view_as(StandardOptions).runner
+    if name == "FnApiRunner":
+        direct = options.view_as(DirectOptions)
+        if direct.direct_num_workers == 1 and direct.direct_running_mode == "multi_threading":
+            direct.direct_running_mode = "in_memory"
+        return FnApiRunner()
+    return str(name)
+
+
+def run_job(
+    stage: str, build: Callable[[beam.Pipeline], Any], options: PipelineOptions, fs: FileSystem, log_directory: str
+) -> dict[str, Any]:
+    """Build a pipeline, run it to its end and return its counters.
+
+    Seconds, counters and, of a failure, the whole traceback go to `log_directory`; what is raised has one line.
+    """
+    start = time.monotonic()
+    pipeline = beam.Pipeline(runner=make_runner(options), options=options)
+    try:
+        build(pipeline)
+        result = pipeline.run()
+        result.wait_until_finish()
+        if result.state not in ("DONE", "UPDATED"):
+            raise RuntimeError(f"the job ended in state {result.state}")
+    except Exception as error:
+        cause = unwrap(error)
+        path = fs.join(log_directory, f"{stage}-traceback.txt")
+        fs.put(path, traceback.format_exc().encode())
+        log.detail(f"the whole traceback is in {path}")
+        raise cause from error
+    found = counters.totals(result)
+    table = {"stage": stage, "seconds": round(time.monotonic() - start, 3), "counters": found}
+    fs.put(fs.join(log_directory, f"{stage}.json"), json.dumps(table, indent=1, sort_keys=True).encode())
+    return found

@@ -1,0 +1,93 @@
+"""Results as a person reads them, and the summary over seeds."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.run_directory import RunDirectory
+from schemas.errors import DataError
+from schemas.filesystem import FileSystem, read_bytes
+
+SHOWN = ("p@1", "p@3", "p@5", "recall@10", "recall@20", "ndcg@10", "sibling-p@1")
+"""Metrics of the printed table, as far as a run has them; results.json has all."""
+
+
+def _rows(fs: FileSystem, run: RunDirectory) -> list[dict[str, Any]]:
+    path = run.path("results.json")
+    try:
+        return list(json.loads(read_bytes(fs, path)))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there are no results yet; run 'awe evaluate' first") from None
+
+
+def of_run(fs: FileSystem, run: RunDirectory) -> str:
+    """The test rows of one run, in percent."""
+    return _table(_summarise([_rows(fs, run)]), "test")
+
+
+def of_seeds(fs: FileSystem, run: RunDirectory, seeds: Sequence[int]) -> str:
+    """The test rows of several seeds, mean ± standard deviation in percent; writes summary.json with all splits."""
+    summary = _summarise([_rows(fs, RunDirectory(run.path(f"seed-{seed}"))) for seed in seeds])
+    for row in summary:
+        row["seeds"] = list(seeds)
+    fs.put(run.path("summary.json"), json.dumps(summary, indent=1).encode())
+    return _table(summary, "test")
+
+
+def _summarise(runs: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One row a (method, split, iteration) that all runs have: means, and sample standard deviations over the seeds."""
+    tables = [{(r["split"], r["iteration"], r["method"]): r for r in rows} for rows in runs]
+    summary = []
+    for split, iteration, method in tables[0]:
+        several = [table[split, iteration, method] for table in tables if (split, iteration, method) in table]
+        if len(several) < len(tables):
+            continue
+        names = several[0]["metrics"]
+        values = {name: [row["metrics"][name] for row in several] for name in names}
+        summary.append(
+            {
+                "method": method,
+                "split": split,
+                "iteration": iteration,
+                "scored": several[0]["scored"],
+                "mean": {name: statistics.fmean(v) for name, v in values.items()},
+                "spread": {name: statistics.stdev(v) if len(v) > 1 else None for name, v in values.items()},
+            }
+        )
+    return summary
+
+
+_ORDER = ("popularity", "knn", "ridge", "wsabie", "knn-embedding", "gxf", "awe")
+
+
+def _table(summary: Sequence[dict[str, Any]], split: str) -> str:
+    rows = [row for row in summary if row["split"] == split]
+    if not rows:
+        return f"no results on {split}"
+    shown = [name for name in SHOWN if name in rows[0]["mean"]]
+    rows.sort(key=lambda row: (row["iteration"], _ORDER.index(row["method"])))
+    cells = [["method", "T", *shown]]
+    for row in rows:
+        figures = [_cell(row["mean"][name], row["spread"][name]) for name in shown]
+        cells.append([row["method"], str(row["iteration"]), *figures])
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    lines = [
+        "  ".join(
+            text.ljust(w) if column == 0 else text.rjust(w)
+            for column, (text, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    ]
+    scored = rows[0]["scored"]
+    seeds = rows[0].get("seeds")
+    over = f", mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if seeds else ""
+    return "\n".join(
+        [lines[0], "-" * len(lines[0]), *lines[1:], f"{split}, {scored:,} examples scored, in percent{over}"]
+    )
+
+
+def _cell(mean: float, spread: float | None) -> str:
+    return f"{100 * mean:.2f}" if spread is None else f"{100 * mean:.2f} ± {100 * spread:.2f}"

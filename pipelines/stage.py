@@ -1,0 +1,86 @@
+"""What every stage is given, and the few things that every stage does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines import log
+from pipelines.config import Config
+from pipelines.dataset_writer import DatasetPlan, is_current
+from pipelines.filesystem import BeamFileSystem
+from pipelines.job import run_job
+from pipelines.run_directory import Lane, RunDirectory
+from schemas.filesystem import read_bytes
+from schemas.manifest import Manifest, read_manifest
+
+
+@dataclass(frozen=True)
+class Context:
+    """One run: its configuration, its directory, and how its Beam jobs are launched."""
+
+    config: Config
+    run: RunDirectory
+    fs: BeamFileSystem
+    options: PipelineOptions
+
+    def examples(self, split: str) -> Manifest:
+        """The manifest of a split. Raises DataError where ingest has not run."""
+        return read_manifest(self.fs, self.run.examples(split), "ingest")
+
+    def job(self, name: str, build: Callable[[beam.Pipeline], Any]) -> dict[str, Any]:
+        """Run a Beam job to its end; its counters, also kept in RUN/log/NAME.json."""
+        return run_job(name, build, self.options, self.fs, self.run.path("log"))
+
+    def outdated(self, plans: Iterable[DatasetPlan]) -> list[DatasetPlan]:
+        """The datasets that do not stand there as planned; the others are skipped, and that is said."""
+        waiting = []
+        for plan in plans:
+            if is_current(self.fs, plan.directory, plan.recipe):
+                log.info(f"{self.short(plan.directory)} is up to date, skipped")
+            else:
+                waiting.append(plan)
+        return waiting
+
+    def short(self, path: str) -> str:
+        """A path below the run directory, as a log line shows it."""
+        return path.removeprefix(self.run.root).lstrip("/")
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Say how long a stage took."""
+    start = time.monotonic()
+    log.info(f"{what} …")
+    yield
+    log.info(f"{what}: {time.monotonic() - start:.1f} s")
+
+
+def features_facts(manifest: Manifest) -> Mapping[str, Any]:
+    """The facts of examples that every dataset aligned with them repeats."""
+    return {name: manifest.facts[name] for name in ("dimension", "sparse", "labels", "key", "one_hot", "history")}
+
+
+def write_seconds(context: Context, lane: Lane, iteration: int, method: str, split: str, seconds: float) -> None:
+    """Keep the seconds that ranking took: beside the run, outside every fingerprint."""
+    context.fs.put(_seconds_path(context, lane, iteration, method, split), json.dumps({"seconds": seconds}).encode())
+
+
+def read_seconds(context: Context, lane: Lane, iteration: int, method: str, split: str) -> float | None:
+    """The seconds that ranking took, or None where the log was removed."""
+    try:
+        content = read_bytes(context.fs, _seconds_path(context, lane, iteration, method, split))
+    except FileNotFoundError:
+        return None
+    return float(json.loads(content)["seconds"])
+
+
+def _seconds_path(context: Context, lane: Lane, iteration: int, method: str, split: str) -> str:
+    return context.fs.join(lane.root, "log", f"rank-{iteration}-{method}-{split}.json")

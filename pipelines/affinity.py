@@ -1,0 +1,179 @@
+"""Affinity: G(x, y) of every example from its nearest neighbours, as a Beam job (the paper's MapReduce).
+
+    embeddings-(T−1)/S, examples/S  →  reweighted-T/S
+
+S are the splits of the lane; the base of the join are those that it is fitted on.
+
+The join finds the neighbours, their labels are weighed, and each part of the examples is written again with its
+candidates and their affinity: a training set that stands alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import scipy.sparse as sp
+
+from awe_core.rows import entry_positions, row_of_entry
+from pipelines import counters
+from pipelines.config import Affinity, Config
+from pipelines.dataset_writer import CommitDatasets, DatasetPlan
+from pipelines.example_blocks import same_ids
+from pipelines.knn_join import VectorDataset
+from pipelines.neighbour_affinity import NeighbourAffinity
+from pipelines.run_directory import Lane
+from pipelines.stage import Context, features_facts, timed
+from schemas import convert, tables
+from schemas.filesystem import FileSystem
+from schemas.manifest import Manifest, read_manifest, recipe_of
+from schemas.parts import Part, PartReader, PartWriter
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class AffinitySplit:
+    """One split: its examples and embeddings, and the reweighted examples to be written."""
+
+    examples: str
+    manifest: Manifest
+    embeddings: VectorDataset
+    plan: DatasetPlan
+
+
+class Reweight(beam.PTransform):
+    """PBegin → (directory, Manifest) of the reweighted examples of some splits."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        base: Sequence[VectorDataset],
+        splits: Sequence[AffinitySplit],
+        labels: int,
+        config: Config,
+    ) -> None:
+        super().__init__()
+        self._fs, self._base, self._splits = fs, list(base), list(splits)
+        self._labels, self._config = labels, config
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        affinity = begin | "neighbours" >> NeighbourAffinity(
+            self._fs,
+            self._base,
+            [split.embeddings for split in self._splits],
+            self._labels,
+            self._config.affinity,
+            self._config.data.block_rows,
+            self._config.run.seed,
+        )
+        plans = [split.plan for split in self._splits]
+        facts = affinity.median | "name facts" >> beam.Map(
+            lambda median, directories: {directory: {"median": median} for directory in directories},
+            [plan.directory for plan in plans],
+        )
+        return (
+            affinity.blocks
+            | "write part" >> beam.ParDo(_WritePart(self._fs, self._splits))
+            | "commit" >> CommitDatasets(self._fs, plans, late_facts=beam.pvalue.AsSingleton(facts))
+        )
+
+
+class _WritePart(beam.DoFn):
+    def __init__(self, fs: FileSystem, splits: list[AffinitySplit]) -> None:
+        self._fs, self._splits = fs, splits
+
+    def process(
+        self, weighed: tuple[tuple[int, int], Iterable[tuple[int, sp.csr_matrix]]]
+    ) -> Iterator[tuple[str, Part]]:
+        (position, k), blocks = weighed
+        split = self._splits[position]
+        part = split.manifest.parts[k]
+        on_true: list[float] = []
+        pairs = covered = 0
+        with (
+            PartReader(self._fs, split.examples, part) as reader,
+            PartReader(self._fs, split.embeddings.directory, split.embeddings.manifest.parts[k]) as embeddings,
+            PartWriter(self._fs, split.plan.directory, k, split.plan.schema) as writer,
+        ):
+            rows = reader.rows_of_block
+            for index, affinity in blocks:
+                table = reader.block(index)
+                same_ids(table.column("id"), embeddings.block(index, ["id"]).column("id"), embeddings.where(index))
+                truth = convert.lists(table, "labels", affinity.shape[1], reader.where(index))
+                found = entry_positions(affinity, row_of_entry(truth), truth.indices)
+                on_true += affinity.data[found[found >= 0]].tolist()
+                pairs, covered = pairs + len(found), covered + int((found >= 0).sum())
+                columns = {name: table.column(name) for name in table.column_names}
+                columns["candidates"] = convert.list_array(affinity)
+                columns["affinity"] = convert.value_array(affinity)
+                writer.write(pa.table(columns))
+                counters.count("rows_reweighted", rows[index])
+        assert writer.part is not None
+        sums = {"affinity_on_true": math.fsum(on_true), "true_pairs": float(pairs), "covered_pairs": float(covered)}
+        yield split.plan.directory, Part(**{**writer.part.as_json(), "sums": sums})
+
+
+def plan_split(
+    settings: Affinity,
+    seed: int,
+    base: Sequence[VectorDataset],
+    examples: tuple[str, Manifest],
+    embeddings: VectorDataset,
+    directory: str,
+) -> AffinitySplit:
+    """What reweighting a split will write."""
+    where, manifest = examples
+    reads = {**settings.model_dump(include={"kind", "n", "lambda_x", "mode"}), "seed": seed}
+    inputs = {
+        "examples": manifest.fingerprint,
+        "embeddings": embeddings.manifest.fingerprint,
+        **{f"base {position}": dataset.manifest.fingerprint for position, dataset in enumerate(base)},
+    }
+    facts = {**features_facts(manifest), **reads}
+    schema = tables.reweighted(manifest.facts["dimension"], manifest.facts["sparse"], manifest.facts["key"])
+    plan = DatasetPlan(directory, recipe_of("affinity", VERSION, reads, inputs), schema, len(manifest.parts), facts)
+    return AffinitySplit(where, manifest, embeddings, plan)
+
+
+def build(
+    pipeline: beam.Pipeline,
+    fs: FileSystem,
+    base: Sequence[VectorDataset],
+    splits: Sequence[AffinitySplit],
+    labels: int,
+    config: Config,
+) -> Any:
+    """Wire the job."""
+    return pipeline | "affinity" >> Reweight(fs, base, splits, labels, config)
+
+
+def main(context: Context, lane: Lane, iteration: int) -> None:
+    """Reweight the splits of a lane for iteration T with the embeddings of iteration T − 1."""
+    config, fs = context.config, context.fs
+    embeddings = {}
+    for split in lane.splits:
+        directory = lane.embeddings(iteration - 1, split)
+        embeddings[split] = VectorDataset(directory, read_manifest(fs, directory, f"embed --iteration={iteration - 1}"))
+    base = [embeddings[split] for split in lane.fit]
+    splits = [
+        plan_split(
+            config.affinity,
+            config.run.seed,
+            base,
+            (context.run.examples(split), context.examples(split)),
+            embeddings[split],
+            lane.reweighted(iteration, split),
+        )
+        for split in lane.splits
+    ]
+    waiting = context.outdated(split.plan for split in splits)
+    todo = [split for split in splits if split.plan in waiting]
+    if todo:
+        labels = int(todo[0].manifest.facts["labels"])
+        with timed(context.short(lane.reweighted(iteration, ""))):
+            context.job(f"affinity-{iteration}", lambda pipeline: build(pipeline, fs, base, todo, labels, config))

@@ -1,0 +1,122 @@
+"""Embed: Ux for every example, as a Beam job.
+
+    examples/S, model-T  →  embeddings-T/S        (S: the splits of the lane)
+
+One task a part; a worker reads a part block by block, multiplies and writes, so it holds U and one block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from threadpoolctl import threadpool_limits
+
+from pipelines import counters
+from pipelines.dataset_writer import CommitDatasets, DatasetPlan
+from pipelines.example_blocks import read_examples
+from pipelines.models import load_model, model_file
+from pipelines.process_cache import ProcessCache
+from pipelines.run_directory import Lane
+from pipelines.stage import Context, timed
+from schemas import convert, tables
+from schemas.filesystem import FileSystem
+from schemas.manifest import Manifest, recipe_of
+from schemas.model_file import ModelFile
+from schemas.parts import Part, PartReader, PartWriter
+
+VERSION = 1
+_MODELS = ProcessCache(1)
+
+
+@dataclass(frozen=True)
+class EmbedSplit:
+    """One split: its examples, and the embeddings to be written."""
+
+    examples: str
+    manifest: Manifest
+    plan: DatasetPlan
+
+
+def plan_split(examples: str, manifest: Manifest, embeddings: str, model: ModelFile) -> EmbedSplit:
+    """What embedding a split will write."""
+    inputs = {"examples": manifest.fingerprint, "model": model.fingerprint}
+    facts = {"dimension": model.facts["settings"]["D"], "labels": manifest.facts["labels"]}
+    recipe = recipe_of("embed", VERSION, {}, inputs)
+    schema = tables.embeddings(facts["dimension"])
+    return EmbedSplit(examples, manifest, DatasetPlan(embeddings, recipe, schema, len(manifest.parts), facts))
+
+
+class Embed(beam.PTransform):
+    """PBegin → (directory, Manifest) of the embeddings of some splits."""
+
+    def __init__(self, fs: FileSystem, splits: Sequence[EmbedSplit], model_directory: str, model: ModelFile) -> None:
+        super().__init__()
+        self._fs, self._splits, self._directory, self._model = fs, list(splits), model_directory, model
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        tasks = [(s, k) for s, split in enumerate(self._splits) for k in range(split.plan.parts)]
+        return (
+            begin
+            | "list parts" >> beam.Create(tasks, reshuffle=False)
+            | "spread parts" >> beam.Reshuffle()  # the list is one bundle
+            | "embed part" >> beam.ParDo(_EmbedPart(self._fs, self._splits, self._directory, self._model))
+            | "commit" >> CommitDatasets(self._fs, [split.plan for split in self._splits])
+        )
+
+
+class _EmbedPart(beam.DoFn):
+    def __init__(self, fs: FileSystem, splits: list[EmbedSplit], directory: str, model: ModelFile) -> None:
+        self._fs, self._splits, self._directory, self._described = fs, splits, directory, model
+
+    def setup(self) -> None:
+        threadpool_limits(1)
+        self._model = _MODELS.get(
+            self._described.fingerprint, lambda: load_model(self._fs, self._directory, self._described)
+        )
+
+    def process(self, task: tuple[int, int]) -> Iterator[tuple[str, Part]]:
+        split, k = self._splits[task[0]], task[1]
+        part = split.manifest.parts[k]
+        with (
+            PartReader(self._fs, split.examples, part) as reader,
+            PartWriter(self._fs, split.plan.directory, k, split.plan.schema) as writer,
+        ):
+            for index in range(reader.blocks):
+                block = read_examples(reader, index, split.manifest.facts)
+                with counters.kernel("embed"):
+                    embedding = self._model.embed(block.features)
+                columns = {
+                    "id": pa.array(block.ids),
+                    "embedding": convert.vector_array(embedding),
+                    "labels": convert.list_array(block.labels),
+                }
+                writer.write(pa.table(columns))
+                counters.count("rows_embedded", len(block))
+        assert writer.part is not None
+        yield split.plan.directory, writer.part
+
+
+def build(
+    pipeline: beam.Pipeline, fs: FileSystem, splits: Sequence[EmbedSplit], directory: str, model: ModelFile
+) -> Any:
+    """Wire the job."""
+    return pipeline | "embed" >> Embed(fs, splits, directory, model)
+
+
+def main(context: Context, lane: Lane, iteration: int) -> None:
+    """Embed the splits of a lane with model-T."""
+    directory = lane.model(iteration)
+    model = model_file(context.fs, directory, iteration)
+    splits = [
+        plan_split(context.run.examples(split), context.examples(split), lane.embeddings(iteration, split), model)
+        for split in lane.splits
+    ]
+    waiting = context.outdated(split.plan for split in splits)
+    todo = [split for split in splits if split.plan in waiting]
+    if todo:
+        with timed(context.short(lane.embeddings(iteration, ""))):
+            context.job(f"embed-{iteration}", lambda pipeline: build(pipeline, context.fs, todo, directory, model))

@@ -1,0 +1,197 @@
+"""The sharded k-nearest-neighbour join: for every query row its n nearest rows of the base.
+
+An element is a block, never a pair. The base is cut into shards (runs of parts); a task is (shard, a few blocks of
+queries), so both sides are split. What crosses the shuffle is (distance, id), 16 bytes a neighbour: 16 · n bytes a
+query row and shard at the most. Vectors are read where they are needed.
+
+Memory of a worker process: `CACHED_SHARDS` shards of the base, each held twice in float32; of a thread, one block of
+queries with its pool of some 16 · (576 + 2n) bytes a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from awe_core.examples import Features
+from awe_core.knn import Base
+from awe_core.neighbours import Neighbours, merge
+from pipelines import counters
+from pipelines.process_cache import ProcessCache
+from schemas import convert
+from schemas.filesystem import FileSystem
+from schemas.manifest import Manifest
+from schemas.parts import Part, PartReader
+
+CACHED_SHARDS = 2
+_BASES = ProcessCache(CACHED_SHARDS)
+
+_BLOCKS_PER_TASK = 4
+"""Blocks of queries that a task takes through one shard: enough to pay for opening the part, few enough to balance."""
+
+BlockKey = tuple[int, int, int]
+"""(position of the dataset among the queries, part, block)."""
+
+
+@dataclass(frozen=True)
+class VectorDataset:
+    """A dataset as the join sees it: `embedding` vectors, or the features of examples."""
+
+    directory: str
+    manifest: Manifest
+
+    def read(self, reader: PartReader, block: int) -> tuple[NDArray[np.int64], Features]:
+        """Ids and vectors of one block."""
+        where = reader.where(block)
+        wanted = {"embedding", "features", "indices", "values"} & self.manifest.columns
+        table = reader.block(block, ["id", *sorted(wanted)])
+        ids = convert.integers(table, "id", where)
+        dimension = int(self.manifest.facts["dimension"])
+        if "embedding" in wanted:
+            return ids, convert.dense(table, "embedding", dimension, where)
+        return ids, convert.features(table, dimension, where)
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A run of parts of the base."""
+
+    index: int
+    parts: tuple[tuple[VectorDataset, Part], ...]
+
+    def load(self, fs: FileSystem) -> Base:
+        ids, vectors = [], []
+        for dataset, part in self.parts:
+            with PartReader(fs, dataset.directory, part) as reader:
+                for block in range(reader.blocks):
+                    block_ids, block_vectors = dataset.read(reader, block)
+                    ids.append(block_ids)
+                    vectors.append(block_vectors)
+        stacked = sp.vstack(vectors, format="csr") if sp.issparse(vectors[0]) else np.concatenate(vectors)
+        return Base(np.concatenate(ids), stacked)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(part.sha256 for _, part in self.parts)
+
+
+def cut_into_shards(base: Sequence[VectorDataset], shards: int) -> list[_Shard]:
+    """The parts of the base that hold rows, in `shards` runs; no more runs than parts."""
+    parts = [(dataset, part) for dataset in base for part in dataset.manifest.parts if part.rows]
+    runs = np.array_split(np.arange(len(parts)), min(shards, len(parts)) or 1)
+    return [_Shard(index, tuple(parts[i] for i in run)) for index, run in enumerate(runs) if len(run)]
+
+
+class KnnJoin(beam.PTransform):
+    """PBegin → ((dataset, part, block), Neighbours) for every block of the queries.
+
+    The row of a query's own id is never its neighbour. Distances are squared Euclidean, float64, exact
+    (`awe_core.knn`); the answer does not depend on the number of shards or workers.
+
+    Parameters
+    ----------
+    fs : where the datasets lie.
+    base, queries : datasets with `id` and `embedding` or feature columns of one dimension.
+    n : neighbours of a row.
+    shards : shards of the base.
+    block_rows : rows of a block, as the datasets were written.
+    only : side input, int64 ids in increasing order: other query rows are left out. None takes all.
+    """
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        base: Sequence[VectorDataset],
+        queries: Sequence[VectorDataset],
+        n: int,
+        shards: int,
+        block_rows: int,
+        only: beam.pvalue.AsSingleton | None = None,
+    ) -> None:
+        super().__init__()
+        self._fs, self._queries, self._n, self._only = fs, tuple(queries), n, only
+        self._block_rows = block_rows
+        self._shards = cut_into_shards(base, shards)
+
+    def _tasks(self) -> Iterator[tuple[int, int, int, int]]:
+        """(shard, dataset, part, first block), shard by shard so that a worker seldom changes its shard."""
+        for shard in self._shards or [_Shard(0, ())]:
+            for position, dataset in enumerate(self._queries):
+                for index, part in enumerate(dataset.manifest.parts):
+                    blocks = -(-part.rows // self._block_rows)
+                    for first in range(0, blocks, _BLOCKS_PER_TASK):
+                        yield shard.index, position, index, first
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        only = [] if self._only is None else [self._only]
+        return (
+            begin
+            | "list tasks" >> beam.Create(list(self._tasks()), reshuffle=False)
+            # The list is one bundle; without this, one worker would do all of the join.
+            | "spread tasks" >> beam.Reshuffle()
+            | "search shard" >> beam.ParDo(_SearchShard(self._fs, self._shards, self._queries, self._n), *only)
+            | "merge shards" >> beam.CombinePerKey(MergeNeighbours(self._n))
+        )
+
+
+class _SearchShard(beam.DoFn):
+    def __init__(self, fs: FileSystem, shards: Sequence[_Shard], queries: Sequence[VectorDataset], n: int) -> None:
+        self._fs, self._shards, self._queries, self._n = fs, list(shards), queries, n
+
+    def setup(self) -> None:
+        threadpool_limits(1)  # worker threads are the parallelism; BLAS threads on top would fight them
+
+    def process(
+        self, task: tuple[int, int, int, int], only: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[BlockKey, Neighbours]]:
+        shard_index, position, index, first = task
+        dataset = self._queries[position]
+        base = self._load(shard_index)
+        with PartReader(self._fs, dataset.directory, dataset.manifest.parts[index]) as reader:
+            for block in range(first, min(first + _BLOCKS_PER_TASK, reader.blocks)):
+                ids, vectors = dataset.read(reader, block)
+                if only is not None:
+                    chosen = np.flatnonzero(np.isin(ids, only))
+                    ids, vectors = ids[chosen], vectors[chosen]
+                if not len(ids):
+                    continue
+                with counters.kernel("search"):
+                    found = base.search(ids, vectors, self._n) if base else Neighbours.none(len(ids), self._n)
+                counters.count("tiles_rows", len(ids) * (len(base) if base else 0))
+                counters.observe("element_bytes", found.nbytes)
+                yield (position, index, block), found
+
+    def _load(self, index: int) -> Base | None:
+        if not self._shards:
+            return None
+        shard = self._shards[index]
+        counters.member("base_shards", str(index))
+        return _BASES.get(shard.key, lambda: shard.load(self._fs))
+
+
+class MergeNeighbours(beam.CombineFn):
+    """`awe_core.neighbours.merge` as Beam knows it: keeps the n first by (distance, id) of disjoint shards."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def create_accumulator(self) -> Neighbours | None:
+        return None
+
+    def add_input(self, accumulator: Neighbours | None, found: Neighbours) -> Neighbours:
+        return found if accumulator is None else merge([accumulator, found], self._n)
+
+    def merge_accumulators(self, accumulators: Iterable[Neighbours | None]) -> Neighbours | None:
+        given = [one for one in accumulators if one is not None]
+        return merge(given, self._n) if given else None
+
+    def extract_output(self, accumulator: Neighbours | None) -> Neighbours:
+        if accumulator is None:
+            raise ValueError("a block without any neighbours cannot be merged")
+        return accumulator

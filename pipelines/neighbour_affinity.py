@@ -1,0 +1,216 @@
+"""From neighbours to G: the unit of λx, the labels of the neighbours, and the affinity of every block.
+
+Memory of a worker process: the neighbours and the affinities of one part (16 · n bytes a row and 8 a candidate), and
+the label lists of the base as memory-mapped files on local scratch (16 bytes a row and 4 a label; while they are made,
+some three times that in memory: at 10⁸ rows of 5 labels about 10 GB).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from awe_core import affinity as kernel
+from awe_core.affinity import LabelsById
+from awe_core.neighbours import Neighbours
+from pipelines import counters
+from pipelines.config import Affinity
+from pipelines.knn_join import KnnJoin, VectorDataset
+from pipelines.process_cache import ProcessCache
+from schemas import convert
+from schemas.errors import DataError
+from schemas.filesystem import FileSystem
+from schemas.parts import PartReader
+
+_TABLES = ProcessCache(1)
+
+
+@dataclass(frozen=True)
+class AffinityBlocks:
+    """What `NeighbourAffinity` gives: parts of the queries with the G of their blocks, and m."""
+
+    blocks: beam.PCollection
+    """((dataset, part), iterable of (block, CSR [rows, Y]))."""
+    median: beam.PCollection
+    """m, one element."""
+
+
+class NeighbourAffinity(beam.PTransform):
+    """PBegin → G(x, y) of every block of the queries, gathered by part.
+
+    m comes first, from a join of the sample alone; then the whole join, with m as a side input.
+
+    Parameters
+    ----------
+    fs : where the datasets lie.
+    base : datasets with vectors and labels; the sample for m is drawn from them.
+    queries : datasets with vectors.
+    labels : Y.
+    settings : n, λx, mode and shards.
+    block_rows, seed : as the datasets were written.
+    """
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        base: Sequence[VectorDataset],
+        queries: Sequence[VectorDataset],
+        labels: int,
+        settings: Affinity,
+        block_rows: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self._fs, self._base, self._queries = fs, tuple(base), tuple(queries)
+        self._labels, self._settings, self._block_rows, self._seed = labels, settings, block_rows, seed
+
+    def expand(self, begin: beam.pvalue.PBegin) -> AffinityBlocks:
+        n, shards = self._settings.n, self._settings.shards
+        sample = (
+            begin
+            | "list base parts" >> beam.Create(list(_parts(self._base)))
+            | "spread base parts" >> beam.Reshuffle()
+            | "hash ids" >> beam.Map(_smallest_of_part, self._fs, self._base, self._seed)
+            | "smallest hashes" >> beam.CombineGlobally(_SmallestHashes(self._seed))
+        )
+        median = (
+            begin
+            | "join sample"
+            >> KnnJoin(
+                self._fs, self._base, self._base, n, shards, self._block_rows, only=beam.pvalue.AsSingleton(sample)
+            )
+            | "take distances" >> beam.Map(lambda found: (0, found[1].distances))
+            | "gather distances" >> beam.GroupByKey()
+            | "median" >> beam.Map(_median)
+        )
+        neighbours = begin | "join" >> KnnJoin(self._fs, self._base, self._queries, n, shards, self._block_rows)
+        weigh = beam.ParDo(
+            _Weigh(self._fs, self._base, self._labels, self._settings),
+            beam.pvalue.AsSingleton(median),
+        )
+        by_part = neighbours | "key by part" >> beam.MapTuple(lambda key, found: (key[:2], (key[2], found)))
+        # A part without rows has no neighbours, and has to be written all the same.
+        every_part = begin | "list query parts" >> beam.Create([(key, None) for key in _parts(self._queries)])
+        blocks = (
+            (by_part, every_part)
+            | "with empty parts" >> beam.Flatten()
+            | "gather part" >> beam.GroupByKey()
+            | "weigh labels" >> weigh
+        )
+        return AffinityBlocks(blocks, median)
+
+
+def _parts(datasets: Sequence[VectorDataset]) -> Iterator[tuple[int, int]]:
+    """(dataset, part) of every part."""
+    for position, dataset in enumerate(datasets):
+        for index in range(len(dataset.manifest.parts)):
+            yield position, index
+
+
+def _smallest_of_part(
+    part: tuple[int, int], fs: FileSystem, base: Sequence[VectorDataset], seed: int
+) -> NDArray[np.int64]:
+    position, index = part
+    dataset = base[position]
+    with PartReader(fs, dataset.directory, dataset.manifest.parts[index]) as reader:
+        ids = [convert.integers(reader.block(b, ["id"]), "id", reader.where(b)) for b in range(reader.blocks)]
+    joined = np.concatenate([np.zeros(0, np.int64), *ids])
+    return joined[kernel.smallest_hashes(seed, joined)]
+
+
+class _SmallestHashes(beam.CombineFn):
+    """The ids with the smallest hashes, in increasing order."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def create_accumulator(self) -> NDArray[np.int64]:
+        return np.zeros(0, np.int64)
+
+    def add_input(self, accumulator: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.merge_accumulators([accumulator, ids])
+
+    def merge_accumulators(self, accumulators: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+        joined = np.concatenate(list(accumulators))
+        return joined[kernel.smallest_hashes(self._seed, joined)]
+
+    def extract_output(self, accumulator: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.sort(accumulator)
+
+
+def _median(gathered: tuple[int, Iterable[NDArray[np.float64]]]) -> float:
+    try:
+        return kernel.median_distance(np.concatenate([distances.ravel() for distances in gathered[1]]))
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+class _Weigh(beam.DoFn):
+    def __init__(self, fs: FileSystem, base: Sequence[VectorDataset], labels: int, settings: Affinity) -> None:
+        self._fs, self._base, self._labels, self._settings = fs, base, labels, settings
+
+    def process(
+        self, part: tuple[tuple[int, int], Iterable[tuple[int, Neighbours] | None]], median: float
+    ) -> Iterator[tuple[tuple[int, int], list[tuple[int, sp.csr_matrix]]]]:
+        key, found = part
+        files = _TABLES.get(
+            tuple(dataset.manifest.fingerprint for dataset in self._base),
+            lambda: _LabelFiles(self._fs, self._base, self._labels),
+        )
+        blocks = []
+        for block, neighbours in sorted((item for item in found if item), key=lambda item: item[0]):
+            with counters.kernel("weigh"):
+                weights = kernel.knn_affinity(
+                    neighbours, files.table, self._settings.lambda_x / median, self._settings.mode
+                )
+            counters.count("query_blocks")
+            counters.count("candidates", weights.nnz)
+            blocks.append((block, weights))
+        yield key, blocks
+
+
+class _LabelFiles:
+    """The labels of the base by id, as files of this worker's scratch that are mapped into memory.
+
+    The folder is removed when this object is no longer used, at the latest with the process.
+    """
+
+    def __init__(self, fs: FileSystem, base: Sequence[VectorDataset], labels: int) -> None:
+        ids, indptrs, indices = [], [np.zeros(1, np.int64)], []
+        total = 0
+        for dataset in base:
+            for part in dataset.manifest.parts:
+                with PartReader(fs, dataset.directory, part) as reader:
+                    for block in range(reader.blocks):
+                        table, where = reader.block(block, ["id", "labels"]), reader.where(block)
+                        lists = convert.lists(table, "labels", labels, where)
+                        ids.append(convert.integers(table, "id", where))
+                        indptrs.append(lists.indptr[1:].astype(np.int64) + total)
+                        indices.append(lists.indices)
+                        total += lists.nnz
+        joined = np.concatenate([np.zeros(0, np.int64), *ids])
+        entries = np.concatenate([np.zeros(0, np.int32), *indices])
+        lists = sp.csr_matrix((np.ones(total, np.int8), entries, np.concatenate(indptrs)), shape=(len(joined), labels))
+        try:
+            in_memory = LabelsById.of(joined, lists)
+        except ValueError as error:
+            raise DataError(f"{', '.join(d.directory for d in base)}: {error}; remove the repeated row") from error
+        self._folder = tempfile.TemporaryDirectory(prefix="awe-labels-")
+        self.table = LabelsById(
+            self._mapped("ids", in_memory.ids),
+            self._mapped("indptr", in_memory.indptr),
+            self._mapped("indices", in_memory.indices),
+            labels,
+        )
+
+    def _mapped(self, name: str, array: np.ndarray) -> np.ndarray:
+        path = Path(self._folder.name) / f"{name}.npy"
+        np.save(path, array)
+        return np.load(path, mmap_mode="r") if len(array) else array

@@ -1,0 +1,228 @@
+"""Train: the single-node WARP trainer between the Beam jobs.
+
+    examples/train (T = 0) or reweighted-T/train (T ≥ 1), the same of validation  →  model-T
+
+Examples are read block by block; `train.memory` bytes of them stay decoded between epochs. Beside those: U, V, the best
+U and V so far, AdaGrad's state of the same size, and one minibatch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from awe_core.gate import Gate, affinity_scale
+from awe_core.model import Model
+from awe_core.ridge import RidgeFits, choose_penalty
+from awe_core.trainer import Progress, Trained, TrainSettings, train
+from pipelines import log
+from pipelines.config import Config
+from pipelines.example_blocks import DatasetBlocks
+from pipelines.models import WARM, load_model, model_file
+from pipelines.run_directory import Lane
+from pipelines.stage import Context, timed
+from schemas.errors import DataError
+from schemas.manifest import Manifest, read_manifest, recipe_of
+from schemas.model_file import ModelFile, find_model, write_model
+
+VERSION = 1
+
+
+def train_settings(config: Config, iteration: int, history: bool, epochs: int | None) -> TrainSettings:
+    """The trainer's settings; `epochs` are those that the selection lane found."""
+    section = config.train
+    return TrainSettings(
+        D=section.D,
+        C=section.C,
+        margin=section.margin,
+        optimiser=section.optimiser,
+        learning_rate=section.learning_rate,
+        batch=section.batch,
+        epochs=section.epochs if epochs is None else epochs,
+        patience=section.patience,
+        warm_start=section.warm_start,
+        warm_rate=section.warm_rate,
+        offset=config.affinity.offset if iteration else 0.0,
+        leave_one_out=history,
+        sampler=section.sampler,
+    )
+
+
+def _datasets(context: Context, lane: Lane, iteration: int) -> dict[str, tuple[str, Manifest]]:
+    """Where the lane's examples of this iteration lie, by split."""
+    found = {}
+    for split in dict.fromkeys([*lane.fit, *([lane.held_out] if lane.held_out else [])]):
+        directory = lane.reweighted(iteration, split) if iteration else context.run.examples(split)
+        made_by = f"affinity --iteration={iteration}" if iteration else "ingest"
+        found[split] = directory, read_manifest(context.fs, directory, made_by)
+    return found
+
+
+def _selected(context: Context, lane: Lane, iteration: int) -> ModelFile | None:
+    """The selection lane's model, whose epochs and penalty the final lane takes over."""
+    if lane.held_out:
+        return None
+    selection = next(context.run.lanes(context.config))
+    return model_file(context.fs, selection.model(iteration), iteration)
+
+
+def _recipe(
+    context: Context,
+    iteration: int,
+    settings: TrainSettings,
+    datasets: Mapping[str, tuple[str, Manifest]],
+    start: ModelFile | None,
+    selected: ModelFile | None,
+    ridge: bool,
+) -> str:
+    """A fingerprint of all that the model depends on; neither the memory for examples nor the bar is among it."""
+    reads = {
+        **asdict(settings),
+        "bias": context.config.affinity.bias if iteration else 0.0,
+        "seed": context.config.run.seed,
+        "iteration": iteration,
+        "ridge": ridge,
+    }
+    inputs = {split: manifest.fingerprint for split, (_, manifest) in datasets.items()}
+    if start is not None:
+        inputs["start"] = start.fingerprint
+    if selected is not None:
+        inputs["selected"] = selected.fingerprint
+    return recipe_of("train", VERSION, reads, inputs)
+
+
+def main(context: Context, lane: Lane, iteration: int) -> None:
+    """Train model-T of a lane, unless it stands there."""
+    config, fs = context.config, context.fs
+    datasets = _datasets(context, lane, iteration)
+    facts = datasets["train"][1].facts
+    selected = _selected(context, lane, iteration)
+    epochs = int(selected.facts["best_epoch"]) if selected else None
+    settings = train_settings(config, iteration, bool(facts["history"]), epochs)
+    warm = model_file(fs, lane.model(iteration - 1), iteration - 1) if iteration and settings.warm_start else None
+    ridge = "ridge" in config.methods(iteration, bool(facts["one_hot"]))
+    directory = lane.model(iteration)
+    recipe = _recipe(context, iteration, settings, datasets, warm, selected, ridge)
+    found = find_model(fs, directory)
+    if found is not None and found.recipe == recipe:
+        log.info(f"{context.short(directory)} is up to date, skipped")
+        return
+
+    blocks = {split: DatasetBlocks(fs, [dataset], config.train.memory) for split, dataset in datasets.items()}
+    fit = DatasetBlocks(fs, [datasets[split] for split in lane.fit], config.train.memory)
+    held_out = blocks[lane.held_out] if lane.held_out else None
+    start = load_model(fs, lane.model(iteration - 1), warm, warm=True) if warm else None
+    with timed(context.short(directory)):
+        try:
+            gate = Gate(affinity_scale(fit), config.affinity.bias) if iteration else None
+            trained = _train(fit, held_out, facts, settings, config.run.seed, iteration, gate, start)
+            extra = _ridge(fit, held_out, facts, selected) if ridge else {}
+        except (ValueError, FloatingPointError) as error:
+            raise DataError(f"{directory}: {error}") from error
+        _write(context, directory, recipe, trained, settings, gate, datasets["train"][1], iteration, extra)
+
+
+def _train(
+    fit: DatasetBlocks,
+    held_out: DatasetBlocks | None,
+    facts: Mapping[str, Any],
+    settings: TrainSettings,
+    seed: int,
+    iteration: int,
+    gate: Gate | None,
+    start: Model | None,
+) -> Trained:
+    with _progress(f"model-{iteration}", settings.epochs) as report:
+        return train(
+            fit,
+            held_out,
+            labels=int(facts["labels"]),
+            dimension=int(facts["dimension"]),
+            settings=settings,
+            seed=seed,
+            iteration=iteration,
+            gate=gate,
+            start=start,
+            on_progress=report,
+        )
+
+
+def _ridge(
+    fit: DatasetBlocks, held_out: DatasetBlocks | None, facts: Mapping[str, Any], selected: ModelFile | None
+) -> dict[str, Any]:
+    """The ridge baseline: its tensors and the penalty that validation preferred."""
+    blocks = (fit[index] for index in range(len(fit.rows_of_block)))
+    fits = RidgeFits.fit(blocks, int(facts["dimension"]), int(facts["labels"]))
+    if held_out is not None:
+        penalty = choose_penalty(fits, held_out)
+    else:
+        assert selected is not None
+        penalty = float(selected.facts["ridge_penalty"])
+    model = fits.solve(penalty)
+    return {"tensors": {"weights": model.weights, "intercept": model.intercept}, "ridge_penalty": penalty}
+
+
+def _write(
+    context: Context,
+    directory: str,
+    recipe: str,
+    trained: Trained,
+    settings: TrainSettings,
+    gate: Gate | None,
+    examples: Manifest,
+    iteration: int,
+    ridge: Mapping[str, Any],
+) -> None:
+    model = trained.model
+    tensors: dict[str, Mapping[str, np.ndarray]] = {"model": {"U": model.U, "V": model.V}}
+    if model.accumulators:
+        tensors[WARM] = model.accumulators
+    kept = next((record for record in trained.history if record.epoch == trained.best_epoch), None)
+    facts: dict[str, Any] = {
+        "iteration": iteration,
+        "settings": {name: _json(value) for name, value in asdict(settings).items()},
+        "seed": context.config.run.seed,
+        "best_epoch": trained.best_epoch,
+        "validation_p@1": kept.p_at_1 if kept else None,
+        "offset": model.offset,
+    }
+    if gate is not None:
+        facts |= {"scale": gate.scale, "bias": gate.bias, "median": examples.facts["median"]}
+        facts |= {name: examples.facts[name] for name in ("kind", "n", "lambda_x", "mode")}
+    if ridge:
+        tensors["ridge"] = ridge["tensors"]
+        facts["ridge_penalty"] = ridge["ridge_penalty"]
+    history = [asdict(record) for record in trained.history]
+    write_model(context.fs, directory, recipe, tensors, facts, history)
+    score = f", validation P@1 {100 * kept.p_at_1:.2f} %" if kept and kept.p_at_1 is not None else ""
+    log.info(f"{context.short(directory)}: epoch {trained.best_epoch} kept{score}")
+
+
+def _json(value: Any) -> Any:
+    """JSON has no infinity."""
+    return "inf" if isinstance(value, float) and math.isinf(value) else value
+
+
+@contextmanager
+def _progress(name: str, epochs: int) -> Iterator[Any]:
+    """A bar on a terminal, a line an epoch elsewhere, both with the time left if all epochs are run."""
+    with tqdm(total=epochs, desc=name, unit="epoch", disable=None, leave=False) as bar:
+        logged = 0
+
+        def report(progress: Progress) -> None:
+            nonlocal logged
+            bar.update(progress.epoch - 1 + progress.rows / max(1, progress.rows_of_epoch) - bar.n)
+            if bar.disable and progress.rows == progress.rows_of_epoch and progress.epoch > logged:
+                logged = progress.epoch
+                log.info(
+                    f"{name}: epoch {progress.epoch} of at most {progress.epochs}, {progress.seconds:.1f} s, "
+                    f"at most {progress.seconds_left:.0f} s left"
+                )
+
+        yield report

@@ -33,5 +33,5 @@ setup(
             "ruff>=0.8",
         ],
     },
-    entry_points={"console_scripts": ["awe = pipelines.cli:main"]},
+    entry_points={"console_scripts": ["awe = pipelines.__main__:main"]},
 )

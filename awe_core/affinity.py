@@ -49,9 +49,10 @@ class LabelsById:
     def rows(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """Position of every id. Raises KeyError where one is not there."""
         rows = np.searchsorted(self.ids, ids)
-        missing = (rows == len(self.ids)) | (self.ids[np.minimum(rows, len(self.ids) - 1)] != ids)
-        if missing.any():
-            raise KeyError(f"id {ids[missing][0]} is a neighbour but not a row of the base")
+        present = rows < len(self.ids)
+        present[present] = self.ids[rows[present]] == ids[present]
+        if not present.all():
+            raise KeyError(f"id {ids[~present][0]} is a neighbour but not a row of the base")
         return rows
 
 

@@ -13,6 +13,7 @@ does not depend on tiles, blocks or shards, and the cancellation of the product 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,6 +25,10 @@ from awe_core.rows import row_of_entry
 
 TILE_COLUMNS = 512
 """Rows of the base in a tile: 1024 × 512 float32 scores are 2 MiB and stay in a core's second-level cache."""
+
+_FARTHEST = 2.0**40
+"""How far out a query's product is taken, in units of the base's scale. Farther out float32 may overflow, and the error
+bound is by far larger than any difference between scores, so that every row would be kept whatever the product says."""
 
 _DIFFERENCE_BYTES = 1 << 22
 """Size of the float64 buffer in which direct differences are taken."""
@@ -75,11 +80,11 @@ class Base:
         if vectors.shape[1] != self.vectors.shape[1]:
             raise ValueError(f"queries have {vectors.shape[1]} dimensions and the base {self.vectors.shape[1]}")
         if not len(ids) or not len(self.ids):
-            return Neighbours.none(len(ids), n)
+            return replace(Neighbours.none(len(ids), n), base_rows=len(self))
         pool = _Pool(self, ids, vectors, n)
         for start, scores in self._scores.tiles(vectors, pool):
             pool.take(start, scores)
-        return pool.settle()
+        return replace(pool.settle(), base_rows=len(self))
 
 
 def _refuse_non_finite(ids: NDArray[np.int64], vectors: Features, side: str) -> None:
@@ -96,7 +101,7 @@ class _DenseScores:
     """Scores by float32 products of centred, scaled vectors; the last column carries −(1/2 − κ)‖b‖²."""
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self._mean = vectors.mean(axis=0, dtype=np.float64)
+        self._mean = vectors.mean(axis=0, dtype=np.float64) if len(vectors) else np.zeros(vectors.shape[1])
         centred = vectors - self._mean
         largest = float(np.abs(centred).max(initial=0.0))
         self.scale = 2.0 ** -np.ceil(np.log2(largest)) if largest else 1.0
@@ -109,13 +114,14 @@ class _DenseScores:
         self._augmented[:, -1] = -(0.5 - self.kappa) * self.norms
 
     def query_norms(self, queries: NDArray[np.float32]) -> NDArray[np.float64]:
-        centred = ((queries - self._mean) * self.scale).astype(np.float32)
+        centred = (queries - self._mean) * self.scale
         norms: NDArray[np.float64] = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
         return norms
 
     def tiles(self, queries: NDArray[np.float32], pool: _Pool) -> Iterator[tuple[int, NDArray[np.float32]]]:
         augmented = np.ones((len(queries), queries.shape[1] + 1), np.float32)
-        augmented[:, :-1] = (queries - self._mean) * self.scale
+        centred = (queries - self._mean) * self.scale
+        augmented[:, :-1] = np.where(np.abs(centred).max(axis=1, keepdims=True) > _FARTHEST, 0.0, centred)
         scores = np.empty((len(queries), TILE_COLUMNS), np.float32)
         for start in range(0, len(self._augmented), TILE_COLUMNS):
             rows = self._augmented[start : start + TILE_COLUMNS]
@@ -170,7 +176,8 @@ class _Pool:
         if start == 0 and scores.shape[1] > self._n:
             self._raise_threshold(scores)
         # One comparison a score is all that the large majority costs; the threshold is rounded down to the tile's type.
-        bound = np.nextafter(self._threshold.astype(scores.dtype), scores.dtype.type(-np.inf))
+        lowest = np.finfo(scores.dtype).min / 2  # below every score, and its neighbour is still finite
+        bound = np.nextafter(np.maximum(self._threshold, lowest).astype(scores.dtype), scores.dtype.type(-np.inf))
         hits = np.flatnonzero(scores >= bound[:, None])
         if not len(hits):
             return

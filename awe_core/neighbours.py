@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,12 @@ class Neighbours:
     ----------
     ids : int64 [queries, n]; `NOBODY` where the base has no more rows.
     distances : float64 [queries, n], squared Euclidean; infinite where the base has no more rows.
+    base_rows : how many rows of the base were searched. Shards add up to the base, or one was lost or counted twice.
     """
 
     ids: NDArray[np.int64]
     distances: NDArray[np.float64]
+    base_rows: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,4 +64,5 @@ def merge(several: Iterable[Neighbours], n: int) -> Neighbours:
     given = list(several)
     if not given:
         raise ValueError("there are no neighbours to merge")
-    return nearest(np.hstack([one.ids for one in given]), np.hstack([one.distances for one in given]), n)
+    found = nearest(np.hstack([one.ids for one in given]), np.hstack([one.distances for one in given]), n)
+    return replace(found, base_rows=sum(one.base_rows for one in given))

@@ -29,6 +29,7 @@ from pipelines.neighbour_affinity import NeighbourAffinity
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, features_facts, timed
 from schemas import convert, tables
+from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.manifest import Manifest, read_manifest, recipe_of
 from schemas.parts import Part, PartReader, PartWriter
@@ -114,6 +115,11 @@ class _WritePart(beam.DoFn):
                 writer.write(pa.table(columns))
                 counters.count("rows_reweighted", rows[index])
         assert writer.part is not None
+        if writer.part.rows != part.rows:
+            raise DataError(
+                f"{split.plan.directory}, part {k}: {writer.part.rows} of {part.rows} rows came out of the join: the "
+                "runner lost an element; run it again"
+            )
         sums = {"affinity_on_true": math.fsum(on_true), "true_pairs": float(pairs), "covered_pairs": float(covered)}
         yield split.plan.directory, Part(**{**writer.part.as_json(), "sums": sums})
 

@@ -164,7 +164,7 @@ class _RankPart(beam.DoFn):
         ):
             for index in range(reader.blocks):
                 block = read_examples(reader, index, source.manifest.facts)
-                if index in weights:
+                if affinities is not None:
                     block = replace(block, affinity=weights[index])
                 with counters.kernel(f"rank {ranker.method} {split.split}"):
                     ranking = rank(block)

@@ -165,6 +165,11 @@ def _key(row: dict[str, Any]) -> tuple[str, int, str]:
 
 
 def _row(context: Context, lane: Lane, split: EvaluateSplit, totals: dict[str, float]) -> dict[str, Any]:
+    if totals.get("rows") != split.manifest.rows:
+        raise DataError(
+            f"{split.predictions}: {totals.get('rows', 0):.0f} of {split.manifest.rows} rows were measured: the runner "
+            "lost an element; run it again"
+        )
     try:
         means = metrics.means(totals)
     except (ValueError, KeyError) as error:

@@ -25,6 +25,7 @@ from awe_core.neighbours import Neighbours, merge
 from pipelines import counters
 from pipelines.process_cache import ProcessCache
 from schemas import convert
+from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.manifest import Manifest
 from schemas.parts import Part, PartReader
@@ -75,6 +76,10 @@ class _Shard:
                     vectors.append(block_vectors)
         stacked = sp.vstack(vectors, format="csr") if sp.issparse(vectors[0]) else np.concatenate(vectors)
         return Base(np.concatenate(ids), stacked)
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for _, part in self.parts)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -137,7 +142,18 @@ class KnnJoin(beam.PTransform):
             | "spread tasks" >> beam.Reshuffle()
             | "search shard" >> beam.ParDo(_SearchShard(self._fs, self._shards, self._queries, self._n), *only)
             | "merge shards" >> beam.CombinePerKey(MergeNeighbours(self._n))
+            | "check shards" >> beam.MapTuple(_all_of_the_base, sum(shard.rows for shard in self._shards))
         )
+
+
+def _all_of_the_base(key: BlockKey, found: Neighbours, rows: int) -> tuple[BlockKey, Neighbours]:
+    """A shard that a runner lost or repeated would give neighbours that look right and are not."""
+    if found.base_rows != rows:
+        raise DataError(
+            f"the join of dataset {key[0]}, part {key[1]}, block {key[2]} searched {found.base_rows:,} of {rows:,} "
+            "rows of the base: the runner lost or repeated an element; run it again"
+        )
+    return key, found
 
 
 class _SearchShard(beam.DoFn):

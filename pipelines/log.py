@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import IO, TextIO
 
 _LOGGER = logging.getLogger("awe")
 _START = time.monotonic()
@@ -16,13 +20,45 @@ class _Elapsed(logging.Formatter):
 
 
 def configure() -> None:
-    """Send our lines to standard error, and of other libraries only what is worse than a warning."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send our lines to standard error, and of other libraries only errors; Beam's not even those.
+
+    Beam prints the traceback of a failed bundle several times over. The launcher raises it too: the one line that
+    matters is shown, and the whole goes to the run's log.
+    """
+    handler = logging.StreamHandler(_own_stderr())
     handler.setFormatter(_Elapsed())
     _LOGGER.handlers[:] = [handler]
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.propagate = False
     logging.getLogger().setLevel(logging.ERROR)
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+
+
+def _own_stderr() -> TextIO:
+    """Standard error for our lines alone, that stays when `kept_quiet` turns the process's own away."""
+    if sys.__stderr__ is None or sys.stderr is not sys.__stderr__:
+        return sys.stderr
+    return os.fdopen(os.dup(sys.__stderr__.fileno()), "w", buffering=1)
+
+
+@contextmanager
+def kept_quiet(file: IO[str]) -> Iterator[None]:
+    """Send what this process and those that it starts print to standard error into a file. Our own lines still show.
+
+    The in-process runner and its worker processes print every traceback themselves, several times over.
+    """
+    sys.stderr.flush()
+    real = sys.__stderr__ is not None and sys.stderr is sys.__stderr__
+    saved = os.dup(2) if real else -1
+    try:
+        if real:
+            os.dup2(file.fileno(), 2)
+        with redirect_stderr(file):
+            yield
+    finally:
+        if real:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def info(message: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from schemas.parts import Part
 
 MANIFEST = "manifest.json"
 PENDING = "pending.json"
+_PART_NAME = re.compile(r"part-\d{5,}-[0-9a-f]+\.parquet")
 
 
 def digest(content: Any) -> str:
@@ -60,7 +62,9 @@ class Manifest:
     @classmethod
     def of(cls, recipe: str, parts: Iterable[Part], schema: pa.Schema, facts: Mapping[str, Any]) -> Manifest:
         columns = tuple((f.name, str(f.type)) for f in schema)
-        return cls(recipe, tuple(sorted(parts, key=lambda part: part.name)), columns, dict(facts))
+        # The longer names are those of the larger indices, where five digits are not enough.
+        ordered = sorted(parts, key=lambda part: (len(part.name), part.name))
+        return cls(recipe, tuple(ordered), columns, dict(facts))
 
     @property
     def rows(self) -> int:
@@ -100,8 +104,8 @@ class Manifest:
             fingerprint = raw["fingerprint"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{where}: not a manifest ({error}); remove it and run its stage again") from error
-        if any("/" in part.name or "\\" in part.name or part.name.startswith(".") for part in manifest.parts):
-            raise DataError(f"{where}: a part's name leaves the directory; remove it and run its stage again")
+        if not all(isinstance(part.name, str) and _PART_NAME.fullmatch(part.name) for part in manifest.parts):
+            raise DataError(f"{where}: a part has a name that no part can have; remove it and run its stage again")
         if manifest.fingerprint != fingerprint:
             raise DataError(f"{where}: the fingerprint does not fit the content; remove it and run its stage again")
         return manifest

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import safetensors.numpy
@@ -50,16 +51,32 @@ def write_model(
     facts: Mapping[str, Any],
     history: list[dict[str, Any]],
 ) -> ModelFile:
-    """Write tensor files (`tensors`: arrays by name, by file stem), history.json, and last model.json."""
-    files = {}
+    """Write tensor files (`tensors`: arrays by name, by file stem), history.json, and last model.json.
+
+    An older model stays whole until all of the new one is written beside it; then its model.json goes first, so that
+    there never is one that does not fit its tensors.
+
+    Raises ValueError where a fact has the name of one of model.json's own keys.
+    """
+    reserved = {"recipe", "fingerprint", "files"} & set(facts)
+    if reserved:
+        raise ValueError(f"a fact of a model cannot be called {min(reserved)}")
+    files, written = {}, {}
     for stem, arrays in tensors.items():
         content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-        fs.put(fs.join(directory, f"{stem}.safetensors"), content)
-        files[f"{stem}.safetensors"] = hashlib.sha256(content).hexdigest()
+        name = f"{stem}.safetensors"
+        files[name] = hashlib.sha256(content).hexdigest()
+        written[name] = fs.join(directory, f"writing-{uuid4().hex}")
+        fs.put(written[name], content)
+    fs.delete([fs.join(directory, MODEL)])
+    for name, temporary in written.items():
+        fs.rename(temporary, fs.join(directory, name))
     fs.put(fs.join(directory, "history.json"), json.dumps(history, indent=1).encode())
     model = ModelFile(recipe, files, dict(facts))
     body = {"recipe": recipe, "fingerprint": model.fingerprint, "files": files, **model.facts}
     fs.put(fs.join(directory, MODEL), json.dumps(body, indent=1, sort_keys=True).encode() + b"\n")
+    listed = {*files, MODEL, "history.json"}
+    fs.delete([fs.join(directory, name) for name in fs.names(directory) if name not in listed])
     return model
 
 
@@ -72,7 +89,7 @@ def find_model(fs: FileSystem, directory: str) -> ModelFile | None:
         model = ModelFile(raw.pop("recipe"), raw.pop("files"), raw)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a model ({error}); remove it and train again") from error
     if model.fingerprint != fingerprint:
         raise DataError(f"{path}: the fingerprint does not fit the content; remove it and train again")

@@ -72,25 +72,42 @@ class PartWriter:
 
     def __enter__(self) -> Self:
         self._file = _Hashing(self._fs.create(self._temporary))
-        self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd", store_schema=True)
+        try:
+            self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd", store_schema=True)
+        except (OSError, pa.ArrowException):
+            self._file.close()
+            self._fs.delete([self._temporary])
+            raise
         return self
 
     def write(self, block: pa.Table) -> None:
-        """Append one block as a row group."""
-        self._writer.write_table(block.select(self._schema.names).cast(self._schema), row_group_size=max(1, len(block)))
+        """Append one block as a row group; one without rows leaves no trace, so that the others keep their index."""
+        if not len(block):
+            return
+        self._writer.write_table(block.select(self._schema.names).cast(self._schema), row_group_size=len(block))
         self._rows += len(block)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._close()
+        except (OSError, ValueError, pa.ArrowException):  # a full disk, say
+            self._fs.delete([self._temporary])
+            if kind is None:
+                raise
+            return
         if kind is not None:
-            self._file.close()
             self._fs.delete([self._temporary])
             return
-        self._writer.close()
-        self._file.close()
         checksum = self._file.sha256.hexdigest()
         name = f"part-{self._index:05d}-{checksum[:16]}.parquet"
         self._fs.rename(self._temporary, self._fs.join(self._directory, name))
         self.part = Part(name, self._rows, self._file.bytes, checksum)
+
+    def _close(self) -> None:
+        try:
+            self._writer.close()  # also of a part that is given up, or its destructor would write to a closed file
+        finally:
+            self._file.close()
 
 
 class PartReader:
@@ -107,7 +124,23 @@ class PartReader:
         if (self.path, part.sha256) not in _CHECKED:
             self._check(fs)
             _CHECKED.add((self.path, part.sha256))
-        self._file = pq.ParquetFile(cast(Any, fs.open(self.path)), pre_buffer=False)
+        self._file = self._open(fs)
+
+    def _open(self, fs: FileSystem) -> pq.ParquetFile:
+        try:
+            file = fs.open(self.path)
+        except FileNotFoundError:
+            raise self._gone() from None
+        try:
+            return pq.ParquetFile(cast(Any, file), pre_buffer=False)
+        except pa.ArrowException as error:
+            file.close()
+            raise DataError(
+                f"{self.path}: not a Parquet file ({error}); remove the dataset's manifest.json and run its stage again"
+            ) from error
+
+    def _gone(self) -> DataError:
+        return DataError(f"{self.path}: the manifest lists this part but it is gone; run its stage again")
 
     def _check(self, fs: FileSystem) -> None:
         digest = hashlib.sha256()
@@ -116,7 +149,7 @@ class PartReader:
                 while piece := file.read(1 << 20):
                     digest.update(piece)
         except FileNotFoundError:
-            raise DataError(f"{self.path}: the manifest lists this part but it is gone; run its stage again") from None
+            raise self._gone() from None
         if digest.hexdigest() != self.part.sha256:
             raise DataError(
                 f"{self.path}: the content is not what its manifest says (sha256 differs); "

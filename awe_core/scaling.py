@@ -1,0 +1,101 @@
+"""Scaling of x: to unit length row by row, or to mean 0 and variance 1 column by column as fitted on train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from awe_core.examples import Features
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What is known of the columns of some rows.
+
+    Attributes
+    ----------
+    rows : number of rows.
+    mean : float64 [d].
+    squares : float64 [d], Σ (x − mean)².
+    """
+
+    rows: int
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """√(squares / rows), and 1 for a column that does not vary: float64 [d]."""
+        deviation: NDArray[np.float64] = np.sqrt(self.squares / max(1, self.rows))
+        # A column of one value leaves a remainder of rounding, which must not be blown up to variance 1.
+        constant = deviation <= 1e-7 * np.abs(self.mean)
+        return np.where(constant | (deviation == 0), 1.0, deviation)
+
+
+def moments_of(features: Features) -> Moments:
+    """Moments of the rows of one part, in the order in which they stand."""
+    rows, d = features.shape
+    if not rows:
+        return Moments(0, np.zeros(d), np.zeros(d))
+    if isinstance(features, sp.csr_matrix):
+        return _sparse_moments(features)
+    mean = features.sum(axis=0, dtype=np.float64) / rows
+    squares = np.zeros(d)
+    # A few columns at a time: the differences are float64 and as large as the part again.
+    for start in range(0, d, 64):
+        columns = slice(start, start + 64)
+        squares[columns] = ((features[:, columns] - mean[columns]) ** 2).sum(axis=0)
+    return Moments(rows, mean, squares)
+
+
+def _sparse_moments(features: sp.csr_matrix) -> Moments:
+    rows, d = features.shape
+    columns, values = features.indices, features.data.astype(np.float64)
+    mean = _sums(columns, values, d) / rows
+    left_out = rows - _sums(columns, np.ones(len(columns)), d)  # the zeros that are not stored
+    return Moments(rows, mean, _sums(columns, (values - mean[columns]) ** 2, d) + left_out * mean**2)
+
+
+def _sums(places: NDArray[np.integer[Any]], values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+    return np.asarray(np.bincount(places, weights=values, minlength=length), dtype=np.float64)
+
+
+def combined(parts: Iterable[Moments]) -> Moments:
+    """Moments of all rows from those of the parts, by Chan's update, in the order that is given."""
+    iterator = iter(parts)
+    total = next(iterator)
+    for part in iterator:
+        rows = total.rows + part.rows
+        if not part.rows:
+            continue
+        step = part.mean - total.mean
+        mean = total.mean + step * (part.rows / rows)
+        squares = total.squares + part.squares + step**2 * (total.rows * part.rows / rows)
+        total = Moments(rows, mean, squares)
+    return total
+
+
+def standard(features: Features, moments: Moments) -> Features:
+    """(x − mean) / deviation. Sparse x is divided only: taking the mean away would fill it."""
+    if isinstance(features, sp.csr_matrix):
+        data = (features.data / moments.deviation[features.indices]).astype(np.float32)
+        return sp.csr_matrix((data, features.indices, features.indptr), shape=features.shape)
+    return ((features - moments.mean) / moments.deviation).astype(np.float32)
+
+
+def unit_length(features: Features) -> Features:
+    """x / ‖x‖ for every row; a row of zeros stays."""
+    if isinstance(features, sp.csr_matrix):
+        values = features.data.astype(np.float64)
+        row_of = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
+        norms = np.sqrt(np.bincount(row_of, values**2, minlength=features.shape[0]))
+        data = (values / np.where(norms > 0, norms, 1.0)[row_of]).astype(np.float32)
+        return sp.csr_matrix((data, features.indices, features.indptr), shape=features.shape)
+    norms = np.sqrt(np.einsum("ij,ij->i", features, features, dtype=np.float64))
+    scaled: NDArray[np.float32] = (features / np.where(norms > 0, norms, 1.0)[:, None]).astype(np.float32)
+    return scaled

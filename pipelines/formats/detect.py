@@ -1,0 +1,91 @@
+"""Which format a file has, from its first bytes and its first 100 lines, where data.format does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from pipelines.errors import ConfigError, DataError
+from pipelines.formats import interactions, pairs, svmlight
+from pipelines.formats.rows import Refused
+
+LINES = 100
+HEAD_BYTES = 1 << 20
+_LEAST_SHARE = 0.1
+_MAGIC = {b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"PAR1": "parquet"}
+
+
+def detect(head: bytes, path: str) -> str:
+    """Name of the one format that fits the beginning of a file.
+
+    Parameters
+    ----------
+    head : the first `HEAD_BYTES` bytes of the file, or all of a shorter one.
+    path : named in messages.
+
+    Raises
+    ------
+    ConfigError
+        Two formats fit, or none does: `data.format` has to say.
+    DataError
+        The file is empty.
+    """
+    for magic, name in _MAGIC.items():
+        if head.startswith(magic):
+            return name
+    lines = _first_lines(head)
+    if not lines:
+        raise DataError(f"{path}: the file is empty; give a file with rows, or leave it out")
+    if any(_is_arff(line) for line in lines):
+        return "arff"
+    # Bad rows must not hide the format: they are to be refused with their reason, and the reader knows it.
+    shares = {name: share(lines) for name, share in _SHARES.items()}
+    fitting = [name for name, share in shares.items() if share > _LEAST_SHARE]
+    whole = [name for name in fitting if shares[name] == max(shares.values())]
+    if len(whole) > 1:
+        raise ConfigError(f"{path}: its first lines fit {' and '.join(whole)}; say which with data.format")
+    if not whole:
+        raise ConfigError(f"{path}: its first lines fit no known format; say with data.format how to read it")
+    return whole[0]
+
+
+def _first_lines(head: bytes) -> list[bytes]:
+    lines = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    if len(head) >= HEAD_BYTES and len(lines) > 1:
+        lines.pop()  # cut by the end of the head
+    return [line.rstrip(b"\r") for line in lines if line.strip()][:LINES]
+
+
+def _is_arff(line: bytes) -> bool:
+    return line.lstrip().lower().startswith((b"@relation", b"@attribute"))
+
+
+def _svmlight(lines: Sequence[bytes]) -> float:
+    header, rest = svmlight.split_header(iter(list(enumerate(lines))))
+    return ((header is not None) + _parsed(partial(svmlight.parse, header=None), [line for _, line in rest])) / len(
+        lines
+    )
+
+
+def _interactions(lines: Sequence[bytes]) -> float:
+    return _parsed(interactions.parse, lines) / len(lines)
+
+
+def _pairs(lines: Sequence[bytes]) -> float:
+    header = int(pairs.is_header(lines[:2]) and len(lines) > 1)
+    return (header + _parsed(partial(pairs.parse, rated=False), lines[header:])) / len(lines)
+
+
+def _parsed(parse: Callable[[bytes], object], lines: Sequence[bytes]) -> int:
+    parsed = 0
+    for line in lines:
+        try:
+            parse(line)
+        except Refused:
+            continue
+        parsed += 1
+    return parsed
+
+
+# The share of the lines that a format can read.
+_SHARES = {"svmlight": _svmlight, "interactions": _interactions, "csv": _pairs}

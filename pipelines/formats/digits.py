@@ -1,0 +1,35 @@
+"""The embedded data set: scikit-learn's bundled scans of handwritten digits, 1,797 images of 8 × 8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from pipelines.formats.rows import Given, RawBlock, Survey
+
+PATH = "digits"
+"""Stands where other formats have the path of a file."""
+
+
+def survey(file: BinaryIO, path: str, given: Given) -> Survey:
+    """Ten labels, "0" to "9"; the file is not looked at."""
+    images, labels = load_digits(return_X_y=True)
+    names = tuple(map(str, range(10)))
+    return Survey(path, len(images), False, images.shape[1], names, np.unique(labels).astype(np.int64))
+
+
+def read(file: BinaryIO, path: str, given: Given, survey: Survey) -> Iterator[RawBlock]:
+    """All images as one block: float32 [1797, 64], grey values 0 to 16."""
+    images, labels = load_digits(return_X_y=True)
+    rows = np.arange(len(images), dtype=np.int64)
+    yield RawBlock(
+        source=path,
+        rows=rows,
+        lines=rows,
+        features=images.astype(np.float32),
+        labels=labels.astype(np.int64),
+        indptr=np.arange(len(images) + 1, dtype=np.int64),
+    )

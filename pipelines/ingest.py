@@ -1,0 +1,238 @@
+"""Ingest: raw files become examples, as two Beam jobs.
+
+    raw files  →  examples/{train,validation,test}, labels, rejects, scaling
+
+The first job surveys every file, for nothing can be written before the labels, the width of x and the number of parts
+are known. The second reads the rows, refuses what cannot be an example, and sends the others, as arrays, to the writer
+of their part. Nothing is committed unless rows in = rows out + rejects, and the rejects are few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import AsList, AsSingleton
+
+from pipelines import log
+from pipelines.config import Config, resolve
+from pipelines.dataset_writer import CommitDatasets, DatasetPlan, is_current
+from pipelines.filesystem import BeamFileSystem
+from pipelines.formats.rows import Reject
+from pipelines.ingestion import hierarchy
+from pipelines.ingestion.hierarchy import Hierarchy
+from pipelines.ingestion.raw_files import RawFile, find_files
+from pipelines.ingestion.read_rows import REJECTS, TALLY, MakeUserRows, ReadExamples, ReadPairs
+from pipelines.ingestion.reconcile import reconcile
+from pipelines.ingestion.splits import SplitRule
+from pipelines.ingestion.survey import Plan, SurveyFile, make_plan
+from pipelines.ingestion.write_parts import (
+    COUNTS,
+    FitScaling,
+    WriteLabels,
+    WritePart,
+    WriteRejects,
+    moments_in_order,
+    write_scaling,
+)
+from pipelines.run_directory import RunDirectory
+from pipelines.stage import Context, timed
+from schemas import tables
+from schemas.manifest import recipe_of
+
+VERSION = 1
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """The configuration keys that the datasets depend on. Paths are not among them: the files' content is."""
+    data = config.data
+    fractions = {split: part for split in ("validation", "test") if isinstance(part := getattr(data, split), float)}
+    kept = ("x", "scale", "min_rating", "max_rejects", "rows_per_part", "block_rows")
+    return {"seed": config.run.seed, **fractions, **{key: getattr(data, key) for key in kept}}
+
+
+def inputs_of(files: Sequence[RawFile], siblings: Hierarchy | None) -> dict[str, str]:
+    """Fingerprints of the raw files in their order, and of the hierarchy."""
+    inputs = {f"{file.index:06d}-{file.split}-{file.format}": file.sha256 for file in files}
+    return inputs if siblings is None else {**inputs, "hierarchy": siblings.sha256}
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """The datasets of this stage."""
+
+    examples: tuple[DatasetPlan, ...]
+    labels: DatasetPlan
+    rejects: DatasetPlan
+    scaling: DatasetPlan
+
+    @property
+    def all(self) -> tuple[DatasetPlan, ...]:
+        return (*self.examples, self.labels, self.rejects, self.scaling)
+
+
+SCALING_SCHEMA = pa.schema(
+    [pa.field("mean", pa.float64(), nullable=False), pa.field("deviation", pa.float64(), nullable=False)]
+)
+"""Of each column of x: what is taken away (not from sparse x), and what it is then divided by."""
+
+
+def plan_datasets(run: RunDirectory, recipe: str, plan: Plan, config: Config) -> Datasets:
+    """Schemas, numbers of parts and facts of all that is written."""
+    x = None if plan.users is None else config.data.x
+    facts = {
+        "dimension": plan.d,
+        "sparse": plan.sparse,
+        "labels": plan.label_count,
+        "key": plan.keyed,
+        "one_hot": x == "user",
+        "history": x == "history",
+    }
+    schema = tables.examples(plan.d, plan.sparse, plan.keyed)
+    examples = tuple(
+        DatasetPlan(run.examples(split), recipe, schema, parts, facts)
+        for split, parts in zip(tables.SPLITS, plan.parts, strict=True)
+    )
+    return Datasets(
+        examples,
+        DatasetPlan(run.labels, recipe, tables.labels(), 1, {"labels": plan.label_count}),
+        DatasetPlan(run.rejects, recipe, tables.rejects(), 1),
+        DatasetPlan(run.scaling, recipe, SCALING_SCHEMA, 1, {"scale": config.data.scale, "sparse": plan.sparse}),
+    )
+
+
+class Ingest(beam.PTransform):
+    """PBegin → (directory, Manifest) of every dataset that was written."""
+
+    def __init__(
+        self, fs: BeamFileSystem, plan: Plan, datasets: Datasets, config: Config, tree: Hierarchy | None
+    ) -> None:
+        super().__init__()
+        self._fs, self._plan, self._datasets, self._config, self._tree = fs, plan, datasets, config, tree
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        pipeline = begin.pipeline
+        files = pipeline | "files" >> beam.Create(self._plan.files)
+        rows, rejects, tallies = self._read(files)
+        every_part = [((s, k), None) for s, parts in enumerate(self._plan.parts) for k in range(parts)]
+        grouped = (
+            (rows, pipeline | "name every part" >> beam.Create(every_part, reshuffle=False))
+            | "join rows and names" >> beam.Flatten()
+            | "gather parts' rows" >> beam.GroupByKey()
+        )
+        moments = self._fit(grouped)
+        write = WritePart(self._fs, self._plan, self._datasets.examples, self._config)
+        written = grouped | "write parts" >> beam.ParDo(
+            write, *([] if moments is None else [AsSingleton(moments)])
+        ).with_outputs(REJECTS, TALLY, COUNTS, main="parts")
+        refused = self._write_rejects(pipeline, [*rejects, written[REJECTS]])
+        others = [refused["parts"], *self._write_others(pipeline, written[COUNTS], moments)]
+        all_tallies = [*tallies, written[TALLY], refused[TALLY]] | "join tallies" >> beam.Flatten()
+        # The commit waits for this check: a run with too many rejects replaces nothing.
+        checked = (
+            pipeline
+            | "one check" >> beam.Create([None])
+            | "reconcile"
+            >> beam.Map(
+                reconcile,
+                AsList(all_tallies),
+                plan=self._plan,
+                max_rejects=self._config.data.max_rejects,
+                rejects=self._datasets.rejects.directory,
+            )
+        )
+        return (
+            [written["parts"], *others]
+            | "join parts" >> beam.Flatten()
+            | "commit" >> CommitDatasets(self._fs, self._datasets.all, AsSingleton(checked))
+        )
+
+    def _read(self, files: beam.PCollection) -> tuple[Any, list[Any], list[Any]]:
+        """((split, part), ExampleRows), and the rejects and tallies of reading."""
+        limit = self._config.data.max_rejects
+        if self._plan.users is None:
+            read = files | "read examples" >> beam.ParDo(ReadExamples(self._fs, self._plan, limit)).with_outputs(
+                REJECTS, TALLY, main="rows"
+            )
+            return read["rows"], [read[REJECTS]], [read[TALLY]]
+        read = files | "read pairs" >> beam.ParDo(
+            ReadPairs(self._fs, self._plan, limit, buckets=max(self._plan.parts))
+        ).with_outputs(REJECTS, TALLY, main="pairs")
+        made = (
+            read["pairs"]
+            | "gather users" >> beam.GroupByKey()
+            | "make user rows"
+            >> beam.ParDo(MakeUserRows(self._plan, self._config.data.x)).with_outputs(TALLY, main="rows")
+        )
+        return made["rows"], [read[REJECTS]], [read[TALLY], made[TALLY]]
+
+    def _fit(self, grouped: beam.PCollection) -> beam.PCollection | None:
+        if self._config.data.scale != "standard":
+            return None
+        parts = grouped | "moments of train parts" >> beam.ParDo(FitScaling(self._plan))
+        one = grouped.pipeline | "one scaling" >> beam.Create([None])
+        return one | "join moments" >> beam.Map(moments_in_order, AsList(parts))
+
+    def _write_rejects(self, pipeline: beam.Pipeline, rejects: list[beam.PCollection]) -> Any:
+        none = pipeline | "no rejects" >> beam.Create([(0, list[Reject]())], reshuffle=False)
+        write = WriteRejects(self._fs, self._datasets.rejects)
+        return (
+            [*rejects, none]
+            | "join rejects" >> beam.Flatten()
+            | "gather rejects" >> beam.GroupByKey()
+            | "write rejects" >> beam.ParDo(write).with_outputs(TALLY, main="parts")
+        )
+
+    def _write_others(
+        self, pipeline: beam.Pipeline, counts: beam.PCollection, moments: beam.PCollection | None
+    ) -> list[beam.PCollection]:
+        sets = self._datasets
+        labels = WriteLabels(self._fs, self._plan, sets.labels, self._config.data.block_rows, self._tree)
+        fitted = moments if moments is not None else pipeline | "nothing fitted" >> beam.Create([None])
+        return [
+            pipeline | "one label list" >> beam.Create([None]) | "write labels" >> beam.ParDo(labels, AsList(counts)),
+            fitted | "write scaling" >> beam.Map(write_scaling, self._fs, sets.scaling),
+        ]
+
+
+def build_survey(
+    pipeline: beam.Pipeline, fs: BeamFileSystem, files: Sequence[RawFile], directory: str, rule: SplitRule
+) -> Any:
+    """Wire the first job. Create reshuffles, so that the files spread over the workers."""
+    return pipeline | "files" >> beam.Create(files) | "survey" >> beam.ParDo(SurveyFile(fs, directory, rule))
+
+
+def build(pipeline: beam.Pipeline, ingest: Ingest) -> Any:
+    """Wire the second job."""
+    return pipeline | "ingest" >> ingest
+
+
+def main(context: Context) -> None:
+    """Make the examples of a run, unless they stand there already.
+
+    Raises
+    ------
+    ConfigError
+        A path that is not there, or a format that cannot be told; before any work.
+    DataError
+        Files or rows that cannot be read, in one line; what stood in the run directory still stands.
+    """
+    fs, config, run = context.fs, context.config, context.run
+    files = find_files(fs, config)
+    tree = None if config.data.hierarchy is None else hierarchy.read(fs, resolve(config, config.data.hierarchy))
+    recipe = recipe_of("ingest", VERSION, settings_of(config), inputs_of(files, tree))
+    directories = [*map(run.examples, tables.SPLITS), run.labels, run.rejects, run.scaling]
+    if all(is_current(fs, directory, recipe) for directory in directories):
+        log.info("examples are up to date, skipped")
+        return
+    with timed("examples"):
+        survey = run.path("log", "survey")
+        context.job("ingest-survey", lambda pipeline: build_survey(pipeline, fs, files, survey, SplitRule.of(config)))
+        plan = make_plan(fs, config, files, survey)
+        datasets = plan_datasets(run, recipe, plan, config)
+        counted = context.job("ingest", lambda pipeline: build(pipeline, Ingest(fs, plan, datasets, config, tree)))
+        fs.delete([fs.join(survey, name) for name in fs.names(survey)])
+        log.info(f"{counted['rows_out']} rows, {plan.label_count} labels, {counted['rejects']} rows refused")

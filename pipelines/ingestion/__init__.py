@@ -1,0 +1,1 @@
+"""The steps of ingest: files found, surveyed, read, split, reconciled and written."""

@@ -1,0 +1,209 @@
+"""The first pass over the raw files: what must be known of all of them before a row of any can be written.
+
+raw files  →  labels, users, width of x, number of parts
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from numpy.typing import NDArray
+
+from awe_core.arrangement import part_count
+from pipelines import counters
+from pipelines.config import Config
+from pipelines.errors import DataError
+from pipelines.filesystem import BeamFileSystem
+from pipelines.formats.registry import READERS
+from pipelines.formats.rows import LARGEST_INT32, Survey, Values, distinct, objects
+from pipelines.ingestion import vocabulary
+from pipelines.ingestion.raw_files import RawFile, opened
+from pipelines.ingestion.splits import SplitRule
+from pipelines.ingestion.vocabulary import Vocabulary
+from schemas import tables
+from schemas.filesystem import FileSystem, read_bytes
+
+ROWS_PER_FILE = 2**40
+"""Ids of rows without an id of their own: index of the file · 2⁴⁰ + row in the file."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the second job has to know before it starts.
+
+    Attributes
+    ----------
+    files : the raw files.
+    rule : how train is divided.
+    d, sparse, keyed : width of x, whether it is sparse, whether rows have keys that are text.
+    labels, users : paths of the lists and tokens of their content; users is None without interactions.
+    label_count : length of the label list.
+    rows : rows that were surveyed, the refused ones included.
+    parts : number of parts of each split.
+    survey : directory of the surveys.
+    """
+
+    files: tuple[RawFile, ...]
+    rule: SplitRule
+    d: int
+    sparse: bool
+    keyed: bool
+    labels: tuple[str, str]
+    users: tuple[str, str] | None
+    label_count: int
+    rows: int
+    parts: tuple[int, ...]
+    survey: str
+
+
+def survey_path(fs: FileSystem, directory: str, file: RawFile) -> str:
+    return fs.join(directory, f"file-{file.index:06d}.json")
+
+
+def implicit_ids(file: RawFile, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ids of rows that have none of their own: int64 [rows]."""
+    return np.int64(file.index * ROWS_PER_FILE) + rows
+
+
+class SurveyFile(beam.DoFn):
+    """RawFile → nothing; what was found goes to one small file for the launching program to read."""
+
+    def __init__(self, fs: BeamFileSystem, directory: str, rule: SplitRule) -> None:
+        self._fs, self._directory, self._rule = fs, directory, rule
+
+    def process(self, file: RawFile) -> Iterable[None]:
+        with counters.kernel("survey"), opened(self._fs, file) as raw:
+            survey = READERS[file.format].survey(raw, file.path, file.given)
+        ids = survey.ids if survey.ids is not None else implicit_ids(file, np.arange(survey.rows, dtype=np.int64))
+        split_rows = np.bincount(self._rule.of_rows(file.split, ids), minlength=len(tables.SPLITS))
+        self._fs.put(survey_path(self._fs, self._directory, file), survey_to_json(survey, split_rows.tolist()))
+        counters.count("files_surveyed")
+        return ()
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A survey without the ids, and how many rows of the file fall to each split."""
+
+    survey: Survey
+    split_rows: tuple[int, ...]
+    has_ids: bool
+
+
+def survey_to_json(survey: Survey, split_rows: Sequence[int]) -> bytes:
+    return json.dumps(
+        {
+            "path": survey.path,
+            "rows": survey.rows,
+            "sparse": survey.sparse,
+            "d": survey.d,
+            "label_names": survey.label_names,
+            "label_values": survey.label_values.tolist(),
+            "users": None if survey.users is None else survey.users.tolist(),
+            "indicator": survey.indicator,
+            "keyed": survey.keyed,
+            "has_ids": survey.ids is not None,
+            "split_rows": list(split_rows),
+        }
+    ).encode()
+
+
+def survey_from_json(content: bytes) -> FileFacts:
+    raw = json.loads(content)
+    survey = Survey(
+        path=raw["path"],
+        rows=raw["rows"],
+        sparse=raw["sparse"],
+        d=raw["d"],
+        label_names=None if raw["label_names"] is None else tuple(raw["label_names"]),
+        label_values=_values(raw["label_values"]),
+        users=None if raw["users"] is None else _values(raw["users"]),
+        indicator=raw["indicator"],
+        keyed=raw["keyed"],
+    )
+    return FileFacts(survey, tuple(raw["split_rows"]), raw["has_ids"])
+
+
+def _values(listed: list[Any]) -> Values:
+    return objects(listed) if listed and isinstance(listed[0], str) else np.array(listed, dtype=np.int64)
+
+
+def make_plan(fs: FileSystem, config: Config, files: Sequence[RawFile], directory: str) -> Plan:
+    """Join the surveys of all files.
+
+    Raises
+    ------
+    DataError
+        Files that do not fit together, or no label in any of them.
+    """
+    facts = [survey_from_json(read_bytes(fs, survey_path(fs, directory, file))) for file in files]
+    surveys = [fact.survey for fact in facts]
+    labels = vocabulary.label_list(surveys)
+    users = vocabulary.of_values(s.users for s in surveys if s.users is not None)
+    rule = SplitRule.of(config)
+    rows = sum(survey.rows for survey in surveys)
+    if not len(labels):
+        raise DataError(f"{files[0].path}: no row of any file has a label; there is nothing to learn: check the labels")
+    if max(len(labels), len(users)) > LARGEST_INT32:
+        raise DataError(f"{files[0].path}: more than {LARGEST_INT32} labels or users; merge the rare ones")
+    if files[0].has_interactions:
+        split_rows = _users_of_splits(files, surveys, rule)
+        d, sparse, keyed = len(users if config.data.x == "user" else labels), True, users.numbers is None
+    else:
+        _check_alike(facts)
+        split_rows = [sum(fact.split_rows[split] for fact in facts) for split in range(len(tables.SPLITS))]
+        d, sparse, keyed = max(s.d for s in surveys), surveys[0].sparse, surveys[0].keyed
+    if not d:
+        raise DataError(f"{files[0].path}: no row of any file has a feature; there is nothing to learn from: check x")
+    return Plan(
+        files=tuple(files),
+        rule=rule,
+        d=d,
+        sparse=sparse,
+        keyed=keyed,
+        labels=_saved(fs, fs.join(directory, "labels.json"), labels),
+        users=_saved(fs, fs.join(directory, "users.json"), users) if files[0].has_interactions else None,
+        label_count=len(labels),
+        rows=rows,
+        parts=tuple(part_count(n, config.data.rows_per_part) for n in split_rows),
+        survey=directory,
+    )
+
+
+def _saved(fs: FileSystem, path: str, names: Vocabulary) -> tuple[str, str]:
+    vocabulary.save(fs, path, names)
+    return path, vocabulary.token(names)
+
+
+def _users_of_splits(files: Sequence[RawFile], surveys: Sequence[Survey], rule: SplitRule) -> list[int]:
+    """Users that may have a row in each split: those of the files that it is made from."""
+    numbers = []
+    for split in tables.SPLITS:
+        pool = [
+            survey.users
+            for file, survey in zip(files, surveys, strict=True)
+            if survey.users is not None
+            and (file.split == split or (file.split == "train" and rule.may_come_from_train(split)))
+        ]
+        numbers.append(len(distinct(pool)))
+    return numbers
+
+
+def _check_alike(facts: Sequence[FileFacts]) -> None:
+    first = facts[0].survey
+    for fact in facts[1:]:
+        survey = fact.survey
+        if survey.sparse != first.sparse:
+            kinds = ("sparse", "dense") if survey.sparse else ("dense", "sparse")
+            raise DataError(f"{survey.path}: x is {kinds[0]}, but {kinds[1]} in {first.path}; make them alike")
+        if not survey.sparse and survey.d != first.d:
+            raise DataError(f"{survey.path}: x has {survey.d} columns, but {first.d} in {first.path}; make them alike")
+        if (fact.has_ids, survey.keyed) != (facts[0].has_ids, first.keyed):
+            raise DataError(
+                f"{survey.path}: its ids are not of the kind of {first.path}; give ids in all files or none"
+            )

@@ -1,0 +1,170 @@
+"""The rows of a part, gathered, become the part; and the small datasets beside the examples are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+from apache_beam.pvalue import TaggedOutput
+
+from awe_core.scaling import Moments, combined, moments_of, standard, unit_length
+from pipelines import counters
+from pipelines.config import Config
+from pipelines.dataset_writer import DatasetPlan
+from pipelines.filesystem import BeamFileSystem
+from pipelines.formats.rows import Reject, objects, reject
+from pipelines.ingestion import vocabulary
+from pipelines.ingestion.example_rows import ExampleRows, Lists, arranged, tables_of
+from pipelines.ingestion.hierarchy import Hierarchy
+from pipelines.ingestion.read_rows import TALLY, PartKey, rejects_tagged
+from pipelines.ingestion.reconcile import Tally, place
+from pipelines.ingestion.survey import Plan
+from schemas import tables
+from schemas.parts import Part, PartWriter
+
+COUNTS = "counts"
+"""Tag of (labels, how many rows have them) of a train part."""
+
+
+def joined_part(pieces: Iterable[ExampleRows | None], plan: Plan, seed: int) -> tuple[ExampleRows, list[Reject]]:
+    """The rows of one part in their order, and the rejects for ids that are met again."""
+    rows = ExampleRows.joined([empty_rows(plan), *(piece for piece in pieces if piece is not None)])
+    kept, repeats = arranged(rows, seed)
+    rejects = [
+        reject(
+            plan.files[int(repeats.files[i])].path,
+            int(repeats.lines[i]),
+            f"id {repeats.ids[i] if repeats.keys is None else repeats.keys[i]} is met a second time in its split",
+            f"id {repeats.ids[i]}",
+        )
+        for i in range(len(repeats))
+    ]
+    return kept, rejects
+
+
+def empty_rows(plan: Plan) -> ExampleRows:
+    """No rows, with the arrays that rows of this run have."""
+    features = sp.csr_matrix((0, plan.d), dtype=np.float32) if plan.sparse else np.zeros((0, plan.d), np.float32)
+    nothing = np.zeros(0, dtype=np.int64)
+    return ExampleRows(
+        nothing,
+        features,
+        Lists.empty(0),
+        Lists.empty(0),
+        np.zeros(0, np.float32),
+        nothing,
+        nothing,
+        objects(()) if plan.keyed else None,
+    )
+
+
+class FitScaling(beam.DoFn):
+    """((split, part), its rows) → (part, Moments), of train only."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def process(self, group: tuple[PartKey, Iterable[ExampleRows | None]]) -> Iterator[tuple[int, Moments]]:
+        (split, part), pieces = group
+        if tables.SPLITS[split] == "train":
+            rows, _ = joined_part(pieces, self._plan, self._plan.rule.seed)
+            with counters.kernel("moments"):
+                yield part, moments_of(rows.features)
+
+
+def moments_in_order(_: None, parts: list[tuple[int, Moments]]) -> Moments:
+    """Moments of train; parts in order, so that no worker's haste shows in a sum."""
+    return combined(moments for _, moments in sorted(parts, key=lambda item: item[0]))
+
+
+class WritePart(beam.DoFn):
+    """((split, part), its rows) → (directory, Part); rejects, tallies and label counts beside it."""
+
+    def __init__(self, fs: BeamFileSystem, plan: Plan, datasets: Sequence[DatasetPlan], config: Config) -> None:
+        self._fs, self._plan, self._datasets = fs, plan, tuple(datasets)
+        self._scale, self._block_rows = config.data.scale, config.data.block_rows
+
+    def process(
+        self, group: tuple[PartKey, Iterable[ExampleRows | None]], moments: Moments | None = None
+    ) -> Iterator[Any]:
+        (split, part), pieces = group
+        dataset = self._datasets[split]
+        rows, rejects = joined_part(pieces, self._plan, self._plan.rule.seed)
+        with counters.kernel("write_part"):
+            rows = scaled(rows, self._scale, moments)
+            with PartWriter(self._fs, dataset.directory, part, dataset.schema) as writer:
+                for table in tables_of(rows, self._block_rows):
+                    writer.write(table)
+        assert writer.part is not None
+        yield dataset.directory, writer.part
+        yield from rejects_tagged(rejects)
+        pairs = int(rows.labels.indptr[-1])
+        is_train = tables.SPLITS[split] == "train"
+        yield TaggedOutput(TALLY, Tally.of(rejects, rows_out=len(rows), pairs_out=pairs, train_pairs=pairs * is_train))
+        if is_train:
+            yield TaggedOutput(COUNTS, np.unique(rows.labels.values, return_counts=True))
+
+
+def scaled(rows: ExampleRows, scale: str, moments: Moments | None) -> ExampleRows:
+    """Rows with x scaled as `data.scale` says."""
+    if scale == "unit":
+        return rows.with_features(unit_length(rows.features))
+    if moments is not None:
+        return rows.with_features(standard(rows.features, moments))
+    return rows
+
+
+class WriteLabels(beam.DoFn):
+    """One element, with the counts of all train parts → (directory, Part)."""
+
+    def __init__(
+        self, fs: BeamFileSystem, plan: Plan, dataset: DatasetPlan, block_rows: int, tree: Hierarchy | None
+    ) -> None:
+        self._fs, self._plan, self._dataset, self._block_rows, self._tree = fs, plan, dataset, block_rows, tree
+
+    def process(self, _: None, counts: list[tuple[Any, Any]]) -> Iterator[tuple[str, Part]]:
+        names = vocabulary.load(*self._plan.labels).names
+        total = np.zeros(len(names), dtype=np.int64)
+        for labels, numbers in counts:
+            total[labels] += numbers
+        siblings = [[] for _ in names] if self._tree is None else self._tree.siblings(names)
+        with PartWriter(self._fs, self._dataset.directory, 0, self._dataset.schema) as writer:
+            for start in range(0, len(names), self._block_rows):
+                rows = slice(start, start + self._block_rows)
+                ids = np.arange(len(names), dtype=np.int32)[rows]
+                columns = [pa.array(ids), pa.array(names[rows]), pa.array(total[rows])]
+                columns.append(pa.array(siblings[rows], tables.LIST_INT))
+                writer.write(pa.table(dict(zip(self._dataset.schema.names, columns, strict=True))))
+        assert writer.part is not None
+        yield self._dataset.directory, writer.part
+
+
+class WriteRejects(beam.DoFn):
+    """(0, all rejects) → (directory, Part), sorted by where they stood; a tally beside it."""
+
+    def __init__(self, fs: BeamFileSystem, dataset: DatasetPlan) -> None:
+        self._fs, self._dataset = fs, dataset
+
+    def process(self, group: tuple[int, Iterable[list[Reject]]]) -> Iterator[Any]:
+        rejects = sorted((r for some in group[1] for r in some), key=place)
+        with PartWriter(self._fs, self._dataset.directory, 0, self._dataset.schema) as writer:
+            if rejects:
+                columns = zip(*((r.source, r.line, r.reason, r.raw) for r in rejects), strict=True)
+                writer.write(pa.table(dict(zip(self._dataset.schema.names, map(pa.array, columns), strict=True))))
+        assert writer.part is not None
+        yield self._dataset.directory, writer.part
+        yield TaggedOutput(TALLY, Tally({"rejects_written": len(rejects)}))
+
+
+def write_scaling(moments: Moments | None, fs: BeamFileSystem, dataset: DatasetPlan) -> tuple[str, Part]:
+    """The fitted scaling, a row per column of x; no rows where nothing was fitted."""
+    with PartWriter(fs, dataset.directory, 0, dataset.schema) as writer:
+        if moments is not None:
+            columns = [pa.array(moments.mean), pa.array(moments.deviation)]
+            writer.write(pa.table(dict(zip(dataset.schema.names, columns, strict=True))))
+    assert writer.part is not None
+    return dataset.directory, writer.part

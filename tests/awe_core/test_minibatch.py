@@ -1,0 +1,85 @@
+"""Minibatches: every pair once, an example's pairs together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from awe_core.minibatch import minibatches, trainable_pairs
+from tests.awe_core.blocks import block
+
+TRUTH = [[0, 3], [], [1], [0, 1, 2, 3], [2], [1, 2]]
+
+
+def some_block(sparse: bool = False, affinity: list[dict[int, float]] | None = None):
+    x = np.arange(24.0).reshape(6, 4) + 1
+    seen = [[1], [2], [], [], [0], []]
+    return block(sp.csr_matrix(x) if sparse else x, TRUTH, 4, seen=seen, affinity=affinity, weight=[1, 2, 3, 4, 5, 6])
+
+
+ORDER = np.array([3, 0, 1, 5, 4, 2])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 100])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_an_epoch_visits_every_pair_once_in_the_order_of_the_rows(batch, sparse):
+    source = some_block(sparse)
+    visited = []
+    for part in minibatches(source, ORDER, trainable_pairs(source, ORDER, False), batch):
+        rows = [int(w) - 1 for w in part.weight]  # the weight tells which row it is
+        assert (
+            np.asarray(part.features[:, 0] if not sparse else part.features.toarray()[:, 0]) == np.array(rows) * 4 + 1
+        ).all()
+        assert len(part.pair_row) <= batch or len(rows) == 1
+        for place, row in enumerate(rows):
+            assert part.excluded[place].indices.tolist() == sorted({*TRUTH[row], *source.seen[row].indices.tolist()})
+        visited += [(rows[place], int(y)) for place, y in zip(part.pair_row, part.pair_label, strict=True)]
+    assert visited == [(int(row), y) for row in ORDER for y in TRUTH[row]]
+
+
+def test_batches_are_filled_as_far_as_examples_fit():
+    source = some_block()
+    parts = list(minibatches(source, ORDER, trainable_pairs(source, ORDER, False), 4))
+    assert [len(part.pair_row) for part in parts] == [4, 4, 2]
+
+
+def test_pairs_whose_label_is_no_candidate_are_left_out_and_counted():
+    affinity = [{0: 1.0}, {0: 1.0}, {0: 0.5}, {1: 0.0, 3: 1.0}, {2: 1.0}, {}]
+    source = some_block(affinity=affinity)
+    pairs = trainable_pairs(source, ORDER, True)
+    assert pairs.uncovered == 1 + 1 + 2 + 2
+    [part] = minibatches(source, ORDER, pairs, 100)
+    rows = [int(w) - 1 for w in part.weight]
+    # A stored affinity of 0 is a candidate's. Rows without a pair are passed over.
+    assert [(rows[i], int(y)) for i, y in zip(part.pair_row, part.pair_label, strict=True)] == [
+        (3, 1),
+        (3, 3),
+        (0, 0),
+        (4, 2),
+    ]
+    assert [part.affinity[i].indices.tolist() for i in range(3)] == [[1, 3], [0], [2]]
+
+
+def test_the_positive_of_the_moment_is_left_out_of_a_history():
+    source = some_block(sparse=True)
+    [part] = minibatches(source, ORDER[:2], trainable_pairs(source, ORDER[:2], False), 100, leave_one_out=True)
+    assert part.pair_row.tolist() == [0, 1, 2, 3, 4, 5]
+    assert part.pair_label.tolist() == [0, 1, 2, 3, 0, 3]
+    for row, label in zip(part.pair_row, part.pair_label, strict=True):
+        whole = source.features[3 if row < 4 else 0].toarray()[0]
+        whole[label] = 0
+        assert part.features[row].toarray()[0].tolist() == whole.tolist()
+        assert part.excluded[row].indices.tolist() == ([0, 1, 2, 3] if row < 4 else [0, 1, 3])
+
+
+def test_a_dense_x_is_no_history():
+    source = some_block()
+    with pytest.raises(ValueError, match="sparse"):
+        list(minibatches(source, ORDER, trainable_pairs(source, ORDER, False), 4, leave_one_out=True))
+
+
+def test_a_block_without_pairs_has_no_minibatch():
+    source = block(np.ones((2, 1)), [[], []], 3)
+    order = np.arange(2)
+    assert list(minibatches(source, order, trainable_pairs(source, order, False), 4)) == []

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+from pipelines.errors import ConfigError, DataError
+from pipelines.formats.detect import HEAD_BYTES, detect
+
+
+def test_binary_formats_by_their_first_bytes() -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, X=np.zeros((1, 1)))
+    assert detect(buffer.getvalue(), "f") == "npz"
+    assert detect(b"PAR1....", "f") == "parquet"
+
+
+@pytest.mark.parametrize(
+    ("head", "format_"),
+    [
+        (b"% made by\n@RELATION x\n@attribute a numeric\n", "arff"),
+        (b"10 20 30\n1,2 3:0.5\n 4:1\n", "svmlight"),
+        (b"1 3:0.5\n2 4:1\n", "svmlight"),
+        (b"\xef\xbb\xbf1 3:0.5\r\n2 4:1\r\n", "svmlight"),
+        (b"0 5 6 7\n1 8\n2\n", "interactions"),
+        (b"user,item\n1,2\n", "csv"),
+        (b"anna,film,4.5\n", "csv"),
+        (b"1 3:0.5\nbroken\n2 4:1\n2 4:1\n", "svmlight"),
+    ],
+)
+def test_text_formats_by_their_lines(head: bytes, format_: str) -> None:
+    assert detect(head, "f") == format_
+
+
+def test_a_line_that_the_head_cuts_is_not_looked_at() -> None:
+    line = b"1 3:0.5 " * (HEAD_BYTES // 10)
+    assert detect((b"0 5 6\n1 7\n" + b"2" * HEAD_BYTES)[:HEAD_BYTES], "f") == "interactions"
+    with pytest.raises(ConfigError):
+        detect(line[:100].replace(b":", b"?"), "f")
+
+
+@pytest.mark.parametrize("head", [b"1,2\n3,4\n", b"5,6,7\n"])
+def test_where_two_formats_fit_both_are_named(head: bytes) -> None:
+    with pytest.raises(ConfigError, match=r"fit svmlight and csv; say which with data\.format"):
+        detect(head, "f")
+
+
+def test_lists_and_bare_labels_are_not_told_apart() -> None:
+    with pytest.raises(ConfigError, match="fit svmlight and interactions"):
+        detect(b"3 4 5\n", "f")
+
+
+def test_where_nothing_fits_the_key_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"fit no known format; say with data\.format"):
+        detect(b"once upon a time\nthere was\n", "f")
+
+
+def test_an_empty_file_is_a_data_error() -> None:
+    with pytest.raises(DataError, match="the file is empty"):
+        detect(b"\n\n", "f")

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pipelines.errors import DataError
+from pipelines.formats import npz
+from pipelines.formats.rows import block_rows
+from tests.pipelines.formats.reading import blocks_of, labels_of, rejects_of, survey_of, x_of
+
+
+def archive(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+X = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float16, np.float32, np.float64, np.int32, np.uint8]),
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=7),
+        elements=st.integers(0, 200),
+    ),
+    st.sampled_from("CF"),
+)
+def test_what_was_saved_is_read_back_as_float32(x: np.ndarray, order: str) -> None:
+    y = np.arange(len(x)) % 3
+    blocks = blocks_of(npz, archive(X=np.asarray(x, order=order), y=y))
+    np.testing.assert_array_equal(x_of(blocks, x.shape[1]), x.astype(np.float32))
+    assert labels_of(blocks) == [[label] for label in y.tolist()]
+    assert np.concatenate([block.rows for block in blocks]).tolist() == list(range(len(x)))
+
+
+def test_a_large_x_comes_in_blocks_of_bounded_size() -> None:
+    x = np.ones((5000, 700), np.float16)
+    blocks = blocks_of(npz, archive(X=x, y=np.zeros(5000, np.uint8)))
+    assert len(blocks) > 1
+    assert max(block.features.nbytes for block in blocks) <= 4 << 20
+    assert sum(map(len, blocks)) == 5000
+    assert block_rows(10**8) == 1
+
+
+def test_label_names_make_labels_places_in_the_list() -> None:
+    content = archive(X=X, y=np.array([2, 0, 1, 2]), label_names=np.array(["dog", "cat", "né"]))
+    survey = survey_of(npz, content)
+    assert survey.label_names == ("dog", "cat", "né")
+    assert labels_of(blocks_of(npz, content)) == [[2], [0], [1], [2]]
+
+
+def test_labels_given_as_names_are_found_in_the_list() -> None:
+    content = archive(X=X, y=np.array(["b", "a", "c", "b"]), label_names=np.array(["a", "b"]))
+    blocks = blocks_of(npz, content)
+    assert labels_of(blocks) == [[1], [0], [1]]
+    assert [(r.line, r.reason) for r in rejects_of(blocks)] == [(2, "label c is unknown (not in label_names)")]
+
+
+def test_an_indicator_gives_the_columns_that_are_one() -> None:
+    y = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]], dtype=bool)
+    assert labels_of(blocks_of(npz, archive(X=X, Y=y))) == [[0, 2], [], [1], [0, 1, 2]]
+
+
+def test_a_wide_indicator_with_a_strange_value_loses_that_row_only() -> None:
+    y = np.array([[1, 0], [0, 7], [0, 1], [1, 1]])
+    blocks = blocks_of(npz, archive(X=X, Y=y, label_names=np.array(["a", "b"])))
+    assert labels_of(blocks) == [[0], [1], [0, 1]]
+    assert [(r.line, r.reason) for r in rejects_of(blocks)] == [(1, "label 1 is 7 (must be 0 or 1)")]
+
+
+def test_several_ids_a_row() -> None:
+    y = np.array([[5, 2], [3, 9], [2, 5], [4, 4]])
+    content = archive(X=X, Y=y)
+    assert labels_of(blocks_of(npz, content)) == y.tolist()
+    assert survey_of(npz, content).label_values.tolist() == [2, 3, 4, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("y", "reason"),
+    [
+        (np.array([0, -1, 1, 0]), "label -1 is negative"),
+        (np.array([0, 1.5, 1, 0]), "label 1.5 is not an integer of 0 or more"),
+        (np.array([0, np.nan, 1, 0]), "label nan is not an integer of 0 or more"),
+        (np.array([0, 1e30, 1, 0]), "label 1e+30 is not an integer of 0 or more"),
+        (np.array([0, 2**63, 1, 0], dtype=np.uint64), f"label {2**63} is not an integer of 0 or more"),
+    ],
+)
+def test_a_label_that_is_none_refuses_its_row(y: np.ndarray, reason: str) -> None:
+    blocks = blocks_of(npz, archive(X=X, y=y))
+    assert [(r.line, r.reason) for r in rejects_of(blocks)] == [(1, reason)]
+    assert labels_of(blocks) == [[0], [1], [0]]
+
+
+def test_a_label_beyond_the_list_is_unknown() -> None:
+    content = archive(X=X, y=np.array([0, 1, 2, 0]), label_names=np.array(["a", "b"]))
+    assert [r.reason for r in rejects_of(blocks_of(npz, content))] == ["label 2 is unknown (label_names has 2)"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_x_that_is_not_finite_in_float32_refuses_its_row(value: float) -> None:
+    x = X.astype(np.float64)
+    x[2, 1] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        blocks = blocks_of(npz, archive(X=x, y=np.arange(4)))
+    (rejected,) = rejects_of(blocks)
+    assert (rejected.line, rejected.reason[:9]) == (2, "feature 1")
+    assert np.concatenate([block.rows for block in blocks]).tolist() == [0, 1, 3]
+
+
+def test_ids_and_weights_are_taken_and_a_negative_weight_is_refused() -> None:
+    content = archive(X=X, y=np.arange(4), id=np.array([9, 8, 7, 6]), weight=np.array([1.0, -1.0, 0.0, 2.5]))
+    (block,) = blocks_of(npz, content)
+    assert block.ids.tolist() == [9, 7, 6]
+    assert block.weight.tolist() == [1.0, 0.0, 2.5]
+    assert [r.reason for r in block.rejects] == ["weight is -1.0 (must be 0 or more, and finite)"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a whole .npz file"),
+        (b"PK\x03\x04 and no more", "not a whole .npz file"),
+        (archive(X=X, y=np.arange(4))[:-40], "not a whole .npz file"),
+        (archive(y=np.arange(4)), "no array X"),
+        (archive(X=X), "no array y or Y"),
+        (archive(X=X, y=np.arange(4), Y=np.arange(4)), "both y and Y"),
+        (archive(X=X, y=np.arange(3)), "X has 4 rows but y has 3"),
+        (archive(X=X[0], y=np.arange(3)), "X must be numbers"),
+        (archive(X=X[:0], y=np.arange(0)), "X has no row"),
+        (archive(X=X.astype(str), y=np.arange(4)), "X must be numbers"),
+        (archive(X=X, y=np.array([None, 1, 2, 3])), "pickled objects"),
+        (archive(X=X, y=np.arange(4), label_names=np.array(["a", "a"])), "a name stands twice"),
+    ],
+)
+def test_a_file_that_is_no_such_archive_ends_with_one_line(content: bytes, message: str) -> None:
+    with pytest.raises(DataError) as raised:
+        blocks_of(npz, content)
+    assert message in str(raised.value)
+    assert str(raised.value).startswith("data/file")
+    assert "\n" not in str(raised.value)
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_damage_anywhere_is_a_data_error_or_is_not_seen(data: st.DataObject) -> None:
+    content = bytearray(archive(X=X, y=np.arange(4), label_names=np.array(list("abcd"))))
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        blocks = blocks_of(npz, bytes(content))
+    except DataError:
+        return
+    assert sum(len(block) + len(block.rejects) for block in blocks) == 4

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.ingestion.user_rows import NO_ITEM, Pairs, UserRows, pair_fractions
+from schemas.tables import SPLITS
+
+MET = st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 6), st.integers(0, 2)), max_size=60)
+
+
+def pairs_of(met: list[tuple[int, int, int]]) -> Pairs:
+    users, items, splits = zip(*met, strict=True) if met else ((), (), ())
+    return Pairs(np.array(users, np.int64), np.array(items, np.int32), np.array(splits, np.int8))
+
+
+@given(MET, st.sampled_from(["user", "history"]), st.randoms(use_true_random=False))
+def test_rows_hold_what_plain_sets_hold(met: list[tuple[int, int, int]], x: str, random: object) -> None:
+    random.shuffle(met)  # type: ignore[attr-defined]
+    maker = UserRows(x, 6 if x == "user" else 7, None, None)
+    repeats = 0
+    for split, rows, repeated in maker.rows(pairs_of(met)):
+        repeats += repeated
+        assert rows.ids.tolist() == sorted({user for user, _, s in met if s == split})
+        for i, user in enumerate(rows.ids.tolist()):
+            items = [
+                {item for u, item, s in met if (u, s) == (user, k) and item != NO_ITEM} for k in range(len(SPLITS))
+            ]
+            seen = set().union(*items[:split])
+            assert rows.seen.values[rows.seen.indptr[i] : rows.seen.indptr[i + 1]].tolist() == sorted(seen)
+            labels = rows.labels.values[rows.labels.indptr[i] : rows.labels.indptr[i + 1]].tolist()
+            assert labels == sorted(items[split] - seen)
+            expected = [user] if x == "user" else sorted(items[0])
+            assert rows.features[i].indices.tolist() == expected
+            assert rows.features[i].data.tolist() == [1.0] * len(expected)
+    kept = {(user, item) for user, item, _ in met if item != NO_ITEM}
+    assert repeats == sum(item != NO_ITEM for _, item, _ in met) - len(kept)
+
+
+def test_ids_and_keys_are_those_of_the_users() -> None:
+    keys = np.array(["anna", "bert"], dtype=object)
+    maker = UserRows("user", 2, np.array([70, 80]), keys)
+    (_, rows, _), *_ = maker.rows(pairs_of([(1, 0, 0), (0, 0, 0)]))
+    assert rows.ids.tolist() == [70, 80]
+    assert rows.keys is not None
+    assert rows.keys.tolist() == ["anna", "bert"]
+
+
+def test_a_pair_has_its_own_fraction_whatever_stands_beside_it() -> None:
+    users, items = np.arange(1000, dtype=np.int64) % 40, np.arange(1000, dtype=np.int32) // 40
+    fractions = pair_fractions(1, "test", users, items)
+    assert len(np.unique(fractions)) == 1000
+    assert abs(fractions.mean() - 0.5) < 0.05
+    np.testing.assert_array_equal(pair_fractions(1, "test", users[::-3], items[::-3]), fractions[::-3])

@@ -1,0 +1,206 @@
+"""Parts: written whole or not at all, named after their content, and never read when they are something else."""
+
+from __future__ import annotations
+
+import hashlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas import parts
+from schemas.errors import DataError
+from schemas.filesystem import LocalFileSystem
+from schemas.parts import Part, PartReader, PartWriter
+
+FS = LocalFileSystem()
+SCHEMA = pa.schema([pa.field("id", pa.int64(), False), pa.field("name", pa.string(), False)])
+
+
+@pytest.fixture(autouse=True)
+def _another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has been checked yet."""
+    monkeypatch.setattr(parts, "_CHECKED", set())
+
+
+def block(first: int, rows: int) -> pa.Table:
+    ids = range(first, first + rows)
+    return pa.table({"name": [f"row {i}" for i in ids], "id": pa.array(ids, pa.int64())})
+
+
+def write(folder: Path, blocks: list[pa.Table], index: int = 0) -> Part:
+    with PartWriter(FS, str(folder), index, SCHEMA) as writer:
+        for one in blocks:
+            writer.write(one)
+    assert writer.part is not None
+    return writer.part
+
+
+def ids(folder: Path, part: Part) -> list[list[int]]:
+    with PartReader(FS, str(folder), part) as reader:
+        return [reader.block(index)["id"].to_pylist() for index in range(reader.blocks)]
+
+
+def test_blocks_come_back_one_by_one_in_the_columns_order(tmp_path: Path) -> None:
+    part = write(tmp_path, [block(0, 3), block(3, 3), block(6, 1)])
+    assert part.rows == 7
+    assert ids(tmp_path, part) == [[0, 1, 2], [3, 4, 5], [6]]
+    with PartReader(FS, str(tmp_path), part) as reader:
+        assert reader.rows_of_block == [3, 3, 1]
+        assert reader.block(1).schema.equals(SCHEMA)
+        assert reader.block(2, ["name"]).to_pydict() == {"name": ["row 6"]}
+        assert reader.where(2) == f"{reader.path}, block 2"
+
+
+def test_a_block_larger_than_parquets_default_stays_one_block(tmp_path: Path) -> None:
+    part = write(tmp_path, [block(0, 1_100_000)])
+    with PartReader(FS, str(tmp_path), part) as reader:
+        assert reader.rows_of_block == [1_100_000]
+
+
+def test_the_part_says_what_the_file_is(tmp_path: Path) -> None:
+    part = write(tmp_path, [block(0, 5)], index=12)
+    content = (tmp_path / part.name).read_bytes()
+    assert part.bytes == len(content)
+    assert part.sha256 == hashlib.sha256(content).hexdigest()
+    assert part.name == f"part-00012-{part.sha256[:16]}.parquet"
+    assert Part(**part.as_json()) == part
+
+
+def test_the_same_content_has_the_same_name_and_another_has_another(tmp_path: Path) -> None:
+    one, again, other = (write(tmp_path, [block(first, 5)]) for first in (0, 0, 1))
+    assert one == again
+    assert other.name != one.name
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({one.name, other.name})
+
+
+def test_a_part_without_rows_is_a_file_without_blocks(tmp_path: Path) -> None:
+    part = write(tmp_path, [])
+    assert part.rows == 0
+    assert ids(tmp_path, part) == []
+    assert pq.read_schema(tmp_path / part.name).equals(SCHEMA)
+
+
+def test_blocks_without_rows_leave_the_others_where_they_are(tmp_path: Path) -> None:
+    part = write(tmp_path, [block(0, 0), block(0, 2), block(2, 0), block(2, 1)])
+    assert part.rows == 3
+    assert ids(tmp_path, part) == [[0, 1], [2]]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_an_exception_leaves_no_file(tmp_path: Path, blocks: int) -> None:
+    writer = PartWriter(FS, str(tmp_path), 0, SCHEMA)
+
+    def fail() -> None:
+        with writer:
+            for index in range(blocks):
+                writer.write(block(index, 1))
+            assert list(tmp_path.iterdir()) != []
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
+    assert writer.part is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [0, 10, 4000])
+def test_a_full_disk_leaves_no_part(tmp_path: Path, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullDisk(BytesIO):
+        def write(self, content: Any) -> int:
+            if self.tell() + len(content) > room:
+                raise OSError(28, "No space left on device")
+            return super().write(content)
+
+    def create(self: LocalFileSystem, path: str) -> BytesIO:
+        Path(path).touch()
+        return FullDisk()
+
+    monkeypatch.setattr(LocalFileSystem, "create", create)
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path, [block(0, 3), block(3, 3000)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_while_it_is_written_a_part_has_a_name_of_its_own(tmp_path: Path) -> None:
+    with PartWriter(FS, str(tmp_path), 0, SCHEMA) as one, PartWriter(FS, str(tmp_path), 0, SCHEMA) as other:
+        names = [path.name for path in tmp_path.iterdir()]
+        assert len(names) == 2
+        assert not any(name.startswith("part-") for name in names)
+        one.write(block(0, 2))
+        other.write(block(0, 2))
+    assert one.part == other.part
+    assert [path.name for path in tmp_path.iterdir()] == [one.part.name if one.part else None]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pa.table({"id": pa.array([1], pa.int64())}),
+        pa.table({"id": pa.array([None], pa.int64()), "name": ["a"]}),
+        pa.table({"id": ["x"], "name": ["a"]}),
+    ],
+    ids=["a missing column", "a null", "another type"],
+)
+def test_a_block_that_does_not_fit_the_schema_is_not_written(tmp_path: Path, wrong: pa.Table) -> None:
+    with pytest.raises((KeyError, ValueError)):
+        write(tmp_path, [block(0, 1), wrong])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", [0, 0.3, 0.6, -1])
+def test_one_changed_byte_is_found_out(tmp_path: Path, where: float) -> None:
+    part = write(tmp_path, [block(0, 50)])
+    content = bytearray((tmp_path / part.name).read_bytes())
+    content[int(where * len(content)) if where >= 0 else -1] ^= 1
+    (tmp_path / part.name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{part.name}: .*sha256 differs.*run its stage again"):
+        PartReader(FS, str(tmp_path), part)
+
+
+def test_a_truncated_file_is_found_out(tmp_path: Path) -> None:
+    part = write(tmp_path, [block(0, 50)])
+    content = (tmp_path / part.name).read_bytes()
+    (tmp_path / part.name).write_bytes(content[:-20])
+    with pytest.raises(DataError, match="sha256 differs"):
+        PartReader(FS, str(tmp_path), part)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"no Parquet at all"])
+def test_a_listed_file_that_is_no_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
+    checksum = hashlib.sha256(content).hexdigest()
+    (tmp_path / "part-00000-0.parquet").write_bytes(content)
+    part = Part("part-00000-0.parquet", 3, len(content), checksum)
+    with pytest.raises(DataError, match=r"part-00000-0.parquet: .*Parquet") as refusal:
+        PartReader(FS, str(tmp_path), part)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_part_is_refused_when_first_opened_and_later(tmp_path: Path) -> None:
+    part = write(tmp_path, [block(0, 5)])
+    assert ids(tmp_path, part)
+    (tmp_path / part.name).unlink()
+    with pytest.raises(DataError, match="lists this part but it is gone"):
+        PartReader(FS, str(tmp_path), part)
+    parts._CHECKED.clear()
+    with pytest.raises(DataError, match="lists this part but it is gone"):
+        PartReader(FS, str(tmp_path), part)
+
+
+def test_a_part_is_hashed_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = write(tmp_path, [block(0, 5)])
+    checked: list[str] = []
+    whole = PartReader._check
+
+    def counted(self: PartReader, fs: LocalFileSystem) -> None:
+        checked.append(self.path)
+        whole(self, fs)
+
+    monkeypatch.setattr(PartReader, "_check", counted)
+    for _ in range(3):
+        ids(tmp_path, part)
+    assert checked == [str(tmp_path / part.name)]

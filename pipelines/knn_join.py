@@ -142,12 +142,13 @@ class KnnJoin(beam.PTransform):
             | "spread tasks" >> beam.Reshuffle()
             | "search shard" >> beam.ParDo(_SearchShard(self._fs, self._shards, self._queries, self._n), *only)
             | "merge shards" >> beam.CombinePerKey(MergeNeighbours(self._n))
-            | "check shards" >> beam.MapTuple(_all_of_the_base, sum(shard.rows for shard in self._shards))
+            | "check shards" >> beam.Map(_all_of_the_base, sum(shard.rows for shard in self._shards))
         )
 
 
-def _all_of_the_base(key: BlockKey, found: Neighbours, rows: int) -> tuple[BlockKey, Neighbours]:
+def _all_of_the_base(merged: tuple[BlockKey, Neighbours], rows: int) -> tuple[BlockKey, Neighbours]:
     """A shard that a runner lost or repeated would give neighbours that look right and are not."""
+    key, found = merged
     if found.base_rows != rows:
         raise DataError(
             f"the join of dataset {key[0]}, part {key[1]}, block {key[2]} searched {found.base_rows:,} of {rows:,} "

@@ -1,0 +1,89 @@
+"""Launching jobs: options, runners, and errors as one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
+
+from pipelines import counters
+from pipelines.errors import ConfigError, DataError, JobError, unwrap
+from pipelines.filesystem import BeamFileSystem
+from pipelines.job import make_runner, pipeline_options, run_job
+
+
+def test_a_flag_that_beam_does_not_know_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--paralelism: neither a key of the configuration nor an option of Beam"):
+        pipeline_options("flink", ["--paralelism=2"])
+
+
+@pytest.mark.parametrize(
+    ("runner", "name", "mode"),
+    [
+        ("in-process", "FnApiRunner", "multi_threading"),
+        ("multi-processing", "FnApiRunner", "multi_processing"),
+        ("prism", "PrismRunner", "in_memory"),
+        ("flink", "FlinkRunner", "in_memory"),
+        ("dataflow", "DataflowRunner", "in_memory"),
+        ("SparkRunner", "SparkRunner", "in_memory"),
+    ],
+)
+def test_runners_by_our_names_and_by_beams(runner: str, name: str, mode: str) -> None:
+    options = pipeline_options(runner, [])
+    assert options.view_as(StandardOptions).runner == name
+    assert options.view_as(DirectOptions).direct_running_mode == mode
+
+
+def test_the_in_process_runner_never_flushes_by_time() -> None:
+    """Its timer's thread takes no lock that a writer holds, so that elements are lost without a word."""
+    make_runner(pipeline_options("in-process", []))
+    assert worker_handlers.DATA_BUFFER_TIME_LIMIT_MS == 0
+
+
+def _count(element: int) -> int:
+    counters.count("seen", element)
+    counters.observe("sizes", element)
+    counters.member("names", f"name {element % 2}")
+    return element
+
+
+def test_counters_of_all_workers_are_added_and_kept(tmp_path: Path) -> None:
+    options = pipeline_options("in-process", ["--direct_num_workers=3"])
+    found = run_job(
+        "count", lambda p: p | beam.Create(list(range(10))) | beam.Map(_count), options, BeamFileSystem(), str(tmp_path)
+    )
+    assert found["seen"] == 45
+    assert found["sizes"] == {"count": 10, "sum": 45, "min": 0, "max": 9}
+    assert found["names"] == ["name 0", "name 1"]
+    assert json.loads((tmp_path / "count.json").read_text())["counters"] == found
+
+
+def _fail(element: int) -> int:
+    if element == 7:
+        raise DataError("own.npz: row 7: broken; mend it")
+    return element
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_workers_error_comes_back_as_its_one_line(tmp_path: Path, workers: int) -> None:
+    options = pipeline_options("in-process", [f"--direct_num_workers={workers}"])
+    with pytest.raises(DataError) as raised:
+        run_job(
+            "fail",
+            lambda p: p | beam.Create(list(range(10))) | beam.Map(_fail),
+            options,
+            BeamFileSystem(),
+            str(tmp_path),
+        )
+    assert str(raised.value) == "own.npz: row 7: broken; mend it"
+    assert "_fail" in (tmp_path / "fail-traceback.txt").read_text()
+
+
+def test_an_error_without_one_of_ours_keeps_its_last_line() -> None:
+    found = unwrap(RuntimeError("Traceback\n  somewhere\nConnectionError: port closed\n"))
+    assert isinstance(found, JobError)
+    assert str(found) == "RuntimeError: ConnectionError: port closed"

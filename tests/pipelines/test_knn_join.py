@@ -1,0 +1,129 @@
+"""The join through Beam: the neighbours of its twin, and nothing lost on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.util import assert_that
+
+from awe_core.knn import Base
+from awe_core.neighbours import Neighbours
+from pipelines import knn_join
+from pipelines.errors import DataError, unwrap
+from pipelines.filesystem import BeamFileSystem
+from pipelines.job import make_runner, pipeline_options
+from pipelines.knn_join import KnnJoin, VectorDataset, cut_into_shards
+from schemas import convert, tables
+from schemas.manifest import Manifest
+from schemas.parts import PartWriter
+
+FS = BeamFileSystem()
+ROWS_OF_PART, BLOCK_ROWS, D = (40, 0, 25, 31), 16, 5
+
+
+def dataset(folder: Path, seed: int, first_id: int) -> tuple[VectorDataset, np.ndarray, np.ndarray]:
+    """Parts of embeddings, one of them empty, and the same as arrays."""
+    rng = np.random.default_rng(seed)
+    ids = first_id + rng.permutation(sum(ROWS_OF_PART)).astype(np.int64)
+    vectors = rng.integers(0, 3, (len(ids), D)).astype(np.float32)  # few values: many ties and duplicates
+    parts, start = [], 0
+    for index, rows in enumerate(ROWS_OF_PART):
+        with PartWriter(FS, str(folder), index, tables.embeddings(D)) as writer:
+            for block in range(start, start + rows, BLOCK_ROWS):
+                chosen = slice(block, min(block + BLOCK_ROWS, start + rows))
+                columns = {
+                    "id": pa.array(ids[chosen]),
+                    "embedding": convert.vector_array(vectors[chosen]),
+                    "labels": pa.array([[0]] * (chosen.stop - chosen.start), tables.LIST_INT),
+                }
+                writer.write(pa.table(columns))
+        assert writer.part is not None
+        parts.append(writer.part)
+        start += rows
+    manifest = Manifest.of("recipe", parts, tables.embeddings(D), {"dimension": D, "labels": 1})
+    return VectorDataset(str(folder), manifest), ids, vectors
+
+
+def run(join: KnnJoin, check: object, *flags: str) -> None:
+    options: PipelineOptions = pipeline_options("in-process", flags)
+    with beam.Pipeline(runner=make_runner(options), options=options) as pipeline:
+        assert_that(pipeline | join, check)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 16])
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("self_join", [True, False])
+def test_it_finds_what_its_twin_finds(tmp_path: Path, shards: int, workers: int, self_join: bool) -> None:
+    base, base_ids, base_vectors = dataset(tmp_path / "base", 0, 0)
+    queries, ids, vectors = (base, base_ids, base_vectors) if self_join else dataset(tmp_path / "queries", 1, 50)
+    twin = Base(base_ids, base_vectors).search(ids, vectors, 7)
+    starts = np.concatenate([[0], np.cumsum(ROWS_OF_PART)])
+
+    def check(found: list[tuple[knn_join.BlockKey, Neighbours]]) -> None:
+        assert len(found) == sum(-(-rows // BLOCK_ROWS) for rows in ROWS_OF_PART)
+        for (position, part, block), neighbours in found:
+            rows = slice(starts[part] + block * BLOCK_ROWS, starts[part] + block * BLOCK_ROWS + len(neighbours))
+            assert position == 0
+            np.testing.assert_array_equal(neighbours.ids, twin.ids[rows])
+            np.testing.assert_array_equal(neighbours.distances, twin.distances[rows])
+            assert neighbours.base_rows == sum(ROWS_OF_PART)
+
+    run(KnnJoin(FS, [base], [queries], 7, shards, BLOCK_ROWS), check, f"--direct_num_workers={workers}")
+
+
+def test_a_base_without_rows_gives_nobody(tmp_path: Path) -> None:
+    queries, _, _ = dataset(tmp_path / "queries", 1, 0)
+    empty = VectorDataset("nowhere", Manifest.of("recipe", [], tables.embeddings(D), queries.manifest.facts))
+
+    def check(found: list[tuple[knn_join.BlockKey, Neighbours]]) -> None:
+        assert found
+        assert all(np.isinf(neighbours.distances).all() for _, neighbours in found)
+
+    run(KnnJoin(FS, [empty], [queries], 3, 4, BLOCK_ROWS), check)
+
+
+def test_shards_hold_every_part_with_rows_once(tmp_path: Path) -> None:
+    base, _, _ = dataset(tmp_path / "base", 0, 0)
+    for shards in (1, 2, 3, 16):
+        cut = cut_into_shards([base, base], shards)
+        assert len(cut) == min(shards, 6)
+        assert [part.name for shard in cut for _, part in shard.parts] == [
+            part.name for part in base.manifest.parts if part.rows
+        ] * 2
+        assert sum(shard.rows for shard in cut) == 2 * sum(ROWS_OF_PART)
+
+
+def test_an_element_that_a_runner_loses_does_not_go_unseen() -> None:
+    found = Neighbours(np.zeros((1, 1), np.int64), np.zeros((1, 1)), base_rows=60)
+    assert knn_join._all_of_the_base(((0, 0, 0), found), 60) == ((0, 0, 0), found)
+    for rows in (59, 120):
+        with pytest.raises(DataError, match="lost or repeated an element"):
+            knn_join._all_of_the_base(((0, 0, 0), found), rows)
+
+
+def test_a_vector_that_is_no_number_names_its_part(tmp_path: Path) -> None:
+    base, _, _ = dataset(tmp_path / "base", 0, 0)
+    queries, _, vectors = dataset(tmp_path / "queries", 1, 0)
+    vectors[3, 2] = np.nan
+    bad = pa.table(
+        {
+            "id": pa.array(np.arange(16)),
+            "embedding": convert.vector_array(vectors[:16]),
+            "labels": pa.array([[0]] * 16, tables.LIST_INT),
+        }
+    )
+    with PartWriter(FS, str(tmp_path / "bad"), 0, tables.embeddings(D)) as writer:
+        writer.write(bad)
+    assert writer.part is not None
+    manifest = Manifest.of("recipe", [writer.part], tables.embeddings(D), queries.manifest.facts)
+    with pytest.raises(Exception, match="not finite") as raised:
+        run(KnnJoin(FS, [base], [VectorDataset(str(tmp_path / "bad"), manifest)], 3, 1, BLOCK_ROWS), lambda _: None)
+    line = unwrap(raised.value)
+    assert isinstance(line, DataError)
+    assert f"{tmp_path / 'bad'}" in str(line)
+    assert "row 3: column 'embedding' is not finite" in str(line)

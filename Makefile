@@ -8,6 +8,7 @@ CONFIG ?= configs/digits.toml
 RUN ?= runs/$(basename $(notdir $(CONFIG)))
 RUNNER ?= in-process
 SEED ?=
+SEEDS ?=
 ARGS ?=
 ITERATION ?=
 AWE = $(BIN)/awe
@@ -34,7 +35,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-run ingest: $(READY)
+run: $(READY)
+	$(AWE) $@ $(FLAGS) $(if $(SEEDS),--seeds=$(SEEDS))
+
+ingest: $(READY)
 	$(AWE) $@ $(FLAGS)
 
 train embed affinity annotate evaluate: $(READY)

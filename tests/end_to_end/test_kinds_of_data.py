@@ -1,0 +1,96 @@
+"""All stages on the kinds of data that users have: refit, sparse tags, interactions, a hierarchy, more iterations."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.end_to_end.runs import DIGITS, awe, metrics, parts
+
+
+def test_refit_takes_its_epochs_from_a_lane_that_never_saw_validation(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    awe("run", f"--run={run}", *DIGITS, "--train.refit=true")
+    for iteration in (0, 1):
+        selected = json.loads((run / "selection" / f"model-{iteration}" / "model.json").read_text())
+        final = json.loads((run / f"model-{iteration}" / "model.json").read_text())
+        assert final["best_epoch"] == selected["best_epoch"]
+        assert selected["validation_p@1"] is not None
+        assert final["validation_p@1"] is None
+        history = json.loads((run / f"model-{iteration}" / "history.json").read_text())
+        assert max(record["epoch"] for record in history) == selected["best_epoch"]
+    assert {key for key in metrics(run) if key[2] == "awe"} == {("validation", 1, "awe"), ("test", 1, "awe")}
+    assert "selection/reweighted-1/test" not in parts(run)
+
+
+def interactions(folder: Path) -> tuple[str, ...]:
+    """Users of two tastes: lists of items for train, validation and test."""
+    rng = np.random.default_rng(0)
+    lines: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for user in range(120):
+        liked = rng.permutation(20)[:12] + 20 * (user % 2)
+        for split, items in zip(lines, np.split(liked, [8, 10]), strict=True):
+            lines[split].append(" ".join(map(str, [user, *items])))
+    for split, text in lines.items():
+        (folder / f"{split}.txt").write_text("\n".join(text) + "\n")
+    files = (f"--data.{split}={folder / split}.txt" for split in lines)
+    return ("--data.format=interactions", *files, "--train.D=8", "--train.epochs=10", "--affinity.n=10")
+
+
+@pytest.mark.parametrize("x", ["user", "history"])
+def test_interactions(tmp_path: Path, x: str) -> None:
+    run = tmp_path / "run"
+    awe("run", f"--run={run}", *interactions(tmp_path), f"--data.x={x}")
+    found = metrics(run)
+    methods = {method for _, _, method in found}
+    assert ("knn" in methods) == ("ridge" in methods) == (x == "history")
+    # Of 40 items 12 are of the user's taste and not seen; whoever learnt the taste is right twice as often as chance.
+    assert found["test", 0, "wsabie"]["p@1"] > 0.1
+    assert found["test", 1, "awe"]["p@1"] > 0.1
+
+
+def test_a_hierarchy_adds_sibling_precision(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 6, 300)
+    X = (np.eye(6)[y] + 0.8 * rng.normal(size=(300, 6))).astype(np.float32)
+    names = np.array([f"label {label}" for label in range(6)])
+    np.savez(tmp_path / "own.npz", X=X, y=y, label_names=names)
+    (tmp_path / "tree.tsv").write_text("".join(f"label {label}\tparent {label // 2}\n" for label in range(6)))
+    run = tmp_path / "run"
+    awe(
+        "run",
+        f"--run={run}",
+        f"--data.train={tmp_path / 'own.npz'}",
+        f"--data.hierarchy={tmp_path / 'tree.tsv'}",
+        "--train.D=4",
+        "--train.batch=16",
+        "--affinity.n=5",
+    )
+    found = metrics(run)["test", 0, "wsabie"]
+    assert found["sibling-p@1"] > found["p@1"] > 2 / 6
+
+
+def test_bias_and_learnt_offset_go_through_all_stages(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    awe("run", f"--run={run}", *DIGITS, "--affinity.bias=0.1", "--affinity.offset=learnt", "--affinity.mode=max")
+    model = json.loads((run / "model-1" / "model.json").read_text())
+    assert model["bias"] == 0.1
+    assert model["offset"] != 0
+    assert metrics(run)["test", 1, "awe"]["p@1"] > 0.8
+
+
+@pytest.mark.parametrize("name", ["bibtex", "corel5k"])
+def test_real_data(tmp_path: Path, name: str) -> None:
+    if "AWE_DATA" not in os.environ:
+        pytest.skip("left out: AWE_DATA does not name the folder of the real data")
+    stem = {"bibtex": "bibtex/bibtex-{}.arff", "corel5k": "corel5k/Corel5k-{}-sparse.arff"}[name]
+    files = [f"--data.{split}={stem.format(split)}" for split in ("train", "test")]
+    run = tmp_path / "run"
+    awe("run", f"--run={run}", *files, "--data.scale=unit", "--train.D=32", "--train.epochs=6", "--affinity.n=20")
+    found = metrics(run)
+    assert found["test", 0, "wsabie"]["p@1"] > found["test", 0, "popularity"]["p@1"] + 0.05
+    assert found["test", 1, "awe"]["p@1"] > found["test", 0, "wsabie"]["p@1"]

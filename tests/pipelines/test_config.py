@@ -1,0 +1,83 @@
+"""The configuration: checked whole, overridden by flags, written as it was resolved."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import Config, load_config, parse_overrides, resolve
+from pipelines.errors import ConfigError
+from schemas.filesystem import LocalFileSystem
+
+FS = LocalFileSystem()
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def load(*flags: str, path: str | None = None) -> Config:
+    return load_config(FS, path, parse_overrides(["--data.format=digits", *flags]))
+
+
+def test_flags_are_toml_values_or_strings() -> None:
+    config = load("--train.D=16", "--train.C=inf", "--evaluate.methods=['awe','gxf']", "--data.scale=unit")
+    assert (config.train.D, config.train.C, config.data.scale) == (16, float("inf"), "unit")
+    assert config.evaluate.methods == ["awe", "gxf"]
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("[train]\nD = 4\nbatch = 7\n")
+    config = load("--train.D=16", path=str(tmp_path / "own.toml"))
+    assert (config.train.D, config.train.batch) == (16, 7)
+
+
+def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
+    config = load("--train.C=inf", "--affinity.offset=learnt", "--evaluate.methods=['awe']")
+    (tmp_path / "run.toml").write_bytes(config.to_toml())
+    assert load_config(FS, str(tmp_path / "run.toml"), {}) == config
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_configurations_that_come_with_it_are_right(path: Path) -> None:
+    config = load_config(FS, str(path), {})
+    assert set(tomllib.loads(path.read_text())) <= set(config.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--run.seed=-1", "run.seed"),
+        ("--run.iterations=1.5", "run.iterations"),
+        ("--data.validation=1.5", "data.validation"),
+        ("--data.rows_per_part=0", "data.rows_per_part"),
+        ("--train.learning_rate=inf", "train.learning_rate"),
+        ("--train.optimiser=adam", "train.optimiser"),
+        ("--affinity.lambda_x=0", "affinity.lambda_x"),
+        ("--affinity.offset=inf", "affinity.offset"),
+        ("--evaluate.methods=['svm']", "evaluate.methods"),
+        ("--evaluate.k=none", "evaluate.k"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_its_key(flag: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(flag)
+
+
+def test_training_files_have_to_be_named() -> None:
+    with pytest.raises(ConfigError, match=r"data\.train is missing"):
+        load_config(FS, None, {})
+
+
+def test_one_hot_users_have_no_input_space() -> None:
+    assert load().methods(0, one_hot=True) == ["popularity", "wsabie"]
+    assert load().methods(0, one_hot=False) == ["popularity", "knn", "ridge", "wsabie"]
+    assert load().methods(2, one_hot=True) == ["knn-embedding", "gxf", "awe"]
+    assert load("--evaluate.methods=['wsabie','awe']").methods(0, one_hot=False) == ["wsabie"]
+
+
+def test_paths_are_below_the_root_unless_they_stand_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWE_DATA", "/somewhere")
+    assert resolve(load(), "a/b.npz") == "/somewhere/a/b.npz"
+    assert resolve(load("--data.root=/own"), "a/b.npz") == "/own/a/b.npz"
+    assert resolve(load(), "/a/b.npz") == "/a/b.npz"
+    assert resolve(load(), "s3://bucket/b.npz") == "s3://bucket/b.npz"

@@ -127,22 +127,18 @@ class _WritePart(beam.DoFn):
 def plan_split(
     settings: Affinity,
     seed: int,
-    base: Sequence[VectorDataset],
     examples: tuple[str, Manifest],
     embeddings: VectorDataset,
     directory: str,
+    inputs: dict[str, str],
 ) -> AffinitySplit:
-    """What reweighting a split will write."""
+    """What reweighting a split will write; `inputs` are the fingerprints of examples, embeddings and base."""
     where, manifest = examples
     reads = {**settings.model_dump(include={"kind", "n", "lambda_x", "mode"}), "seed": seed}
-    inputs = {
-        "examples": manifest.fingerprint,
-        "embeddings": embeddings.manifest.fingerprint,
-        **{f"base {position}": dataset.manifest.fingerprint for position, dataset in enumerate(base)},
-    }
     facts = {**features_facts(manifest), **reads}
     schema = tables.reweighted(manifest.facts["dimension"], manifest.facts["sparse"], manifest.facts["key"])
-    plan = DatasetPlan(directory, recipe_of("affinity", VERSION, reads, inputs), schema, len(manifest.parts), facts)
+    recipe = recipe_of("affinity", VERSION, reads, inputs)
+    plan = DatasetPlan(directory, recipe, schema, len(manifest.parts), facts, inputs)
     return AffinitySplit(where, manifest, embeddings, plan)
 
 
@@ -164,19 +160,16 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     embeddings = {}
     for split in lane.splits:
         directory = lane.embeddings(iteration - 1, split)
-        embeddings[split] = VectorDataset(directory, read_manifest(fs, directory, f"embed --iteration={iteration - 1}"))
+        manifest = read_manifest(fs, directory, f"embed --iteration={iteration - 1}")
+        embeddings[split] = VectorDataset(directory, context.fresh(directory, manifest))
     base = [embeddings[split] for split in lane.fit]
-    splits = [
-        plan_split(
-            config.affinity,
-            config.run.seed,
-            base,
-            (context.run.examples(split), context.examples(split)),
-            embeddings[split],
-            lane.reweighted(iteration, split),
-        )
-        for split in lane.splits
-    ]
+    splits = []
+    for split in lane.splits:
+        examples = context.run.examples(split), context.examples(split)
+        inputs = {context.short(examples[0]): examples[1].fingerprint}
+        inputs |= {context.short(d.directory): d.manifest.fingerprint for d in [embeddings[split], *base]}
+        where = lane.reweighted(iteration, split)
+        splits.append(plan_split(config.affinity, config.run.seed, examples, embeddings[split], where, inputs))
     waiting = context.outdated(split.plan for split in splits)
     todo = [split for split in splits if split.plan in waiting]
     if todo:

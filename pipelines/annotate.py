@@ -61,15 +61,6 @@ class Ranker:
     labels_directory: str
     labels: Manifest
 
-    @property
-    def inputs(self) -> dict[str, str]:
-        """Fingerprints of what the method reads beside the examples."""
-        if self.method == "popularity":
-            return {"labels": self.labels.fingerprint}
-        if self.method in ("knn", "knn-embedding"):
-            return {}
-        return {"model": self.model.fingerprint, "gate": self.gate_model.fingerprint}
-
     def load(self, fs: FileSystem) -> scoring.Rank:
         """The ranking function, with its tensors."""
         if self.method in ("knn", "knn-embedding"):
@@ -180,18 +171,16 @@ class _RankPart(beam.DoFn):
 
 
 def plan_split(
-    ranker: Ranker, split: str, source: VectorDataset, base: Sequence[VectorDataset], affinity: Affinity, directory: str
+    ranker: Ranker, split: str, source: VectorDataset, affinity: Affinity, directory: str, inputs: dict[str, str]
 ) -> AnnotateSplit:
-    """What annotating a split by a method will write."""
+    """What annotating a split by a method will write; `inputs` are the fingerprints of all that the method reads."""
     reads: dict[str, Any] = {"method": ranker.method, "k": ranker.k}
-    inputs = {"examples": source.manifest.fingerprint, **ranker.inputs}
     if ranker.method == "knn":
         reads |= affinity.model_dump(include={"n", "lambda_x", "mode"})
-        inputs |= {f"base {position}": dataset.manifest.fingerprint for position, dataset in enumerate(base)}
     recipe = recipe_of("annotate", VERSION, reads, inputs)
     facts = {"labels": source.manifest.facts["labels"], "k": ranker.k}
     schema = tables.predictions(source.manifest.facts["key"])
-    plan = DatasetPlan(directory, recipe, schema, len(source.manifest.parts), facts)
+    plan = DatasetPlan(directory, recipe, schema, len(source.manifest.parts), facts, inputs)
     return AnnotateSplit(ranker, split, source, plan)
 
 
@@ -199,7 +188,7 @@ def _splits(context: Context, lane: Lane, iteration: int, base: Sequence[VectorD
     fs, config = context.fs, context.config
     one_hot = bool(base[0].manifest.facts["one_hot"])
     directory = lane.model(iteration)
-    model = model_file(fs, directory, iteration)
+    model = context.fresh(directory, model_file(fs, directory, iteration))
     labels = read_manifest(fs, context.run.labels, "ingest")
     planned = []
     for method in config.methods(iteration, one_hot):
@@ -211,9 +200,15 @@ def _splits(context: Context, lane: Lane, iteration: int, base: Sequence[VectorD
         for split in lane.ranked:
             source = lane.reweighted(iteration, split) if iteration else context.run.examples(split)
             made_by = f"affinity --iteration={iteration}" if iteration else "ingest"
-            dataset = VectorDataset(source, read_manifest(fs, source, made_by))
+            dataset = VectorDataset(source, context.fresh(source, read_manifest(fs, source, made_by)))
+            read = [dataset, *base] if method == "knn" else [dataset]
+            inputs = {context.short(one.directory): one.manifest.fingerprint for one in read}
+            if method == "popularity":
+                inputs[context.short(context.run.labels)] = labels.fingerprint
+            elif method not in ("knn", "knn-embedding"):
+                inputs |= {context.short(where): described.fingerprint, context.short(directory): model.fingerprint}
             predictions = lane.predictions(iteration, method, split)
-            planned.append(plan_split(ranker, split, dataset, base, config.affinity, predictions))
+            planned.append(plan_split(ranker, split, dataset, config.affinity, predictions, inputs))
     return planned
 
 

@@ -7,6 +7,7 @@ Exit status: 2 for a wrong configuration or command line, before any work; 1 whe
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -74,7 +75,22 @@ def _context(config_path: str | None, run_root: str, runner: str, flags: Sequenc
     fs = BeamFileSystem()
     options = pipeline_options(runner, beams)
     FileSystems.set_options(options)
-    return Context(load_config(fs, config_path, parse_overrides(ours)), RunDirectory(run_root.rstrip("/")), fs, options)
+    config = load_config(fs, config_path, parse_overrides(ours))
+    return Context(config, _run_directory(run_root), fs, options)
+
+
+def _run_directory(root: str) -> RunDirectory:
+    """Raises ConfigError where the run cannot be there."""
+    if not root.rstrip("/"):
+        raise ConfigError(f"--run={root}: name a directory for the run")
+    try:
+        local = FileSystems.get_scheme(root) is None
+        FileSystems.get_filesystem(root)
+    except ValueError as error:
+        raise ConfigError(f"--run={root}: {error}; install what Beam needs for that scheme, or give a path") from None
+    if local and os.path.isfile(root):
+        raise ConfigError(f"--run={root}: is a file; name a directory for the run")
+    return RunDirectory(root.rstrip("/"))
 
 
 @_command("ingest", "Raw files → examples, labels, rejects.")
@@ -146,6 +162,19 @@ def run_all(context: Context) -> None:
             train.main(context, lane, iteration)
             annotate.main(context, lane, iteration)
             evaluate.main(context, lane, iteration)
+    evaluate.keep_only(context, expected_rows(context))
+
+
+def expected_rows(context: Context) -> set[results_table.RowKey]:
+    """The rows of the results that this configuration makes."""
+    config, one_hot = context.config, bool(context.examples("train").facts["one_hot"])
+    return {
+        (split, iteration, method)
+        for lane in context.run.lanes(config)
+        for iteration in range(config.run.iterations + 1)
+        for method in config.methods(iteration, one_hot)
+        for split in lane.ranked
+    }
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -169,6 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error), 1)
     except OSError as error:
         _fail(f"{error.filename or 'disk'}: {error.strerror or error}; see that the path can be read and written", 1)
+    except MemoryError as error:
+        _fail(f"not enough memory: {error or 'an array does not fit'}; lower train.D or train.batch", 1)
 
 
 def _fail(message: str, status: int) -> None:

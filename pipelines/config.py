@@ -29,7 +29,7 @@ Method = Literal["popularity", "knn", "ridge", "wsabie", "knn-embedding", "gxf",
 class Section(BaseModel):
     """A table of the TOML: unknown keys are refused, values are not changed after the check."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True)
 
 
 class Run(Section):
@@ -94,7 +94,9 @@ class Evaluate(Section):
     """What is ranked and counted."""
 
     k: Positive = Field(10, description="length of the predicted lists, and K of map@K")
-    methods: list[Method] | None = Field(None, description="methods to rank by; all that fit the data where not given")
+    methods: Annotated[list[Method], Field(min_length=1)] | None = Field(
+        None, description="methods to rank by; all that fit the data where not given"
+    )
 
 
 class Config(Section):

@@ -26,7 +26,7 @@ class DatasetPlan:
     recipe : what it is made from (`schemas.manifest.recipe_of`).
     schema : its columns.
     parts : how many it will have.
-    facts : see `schemas.manifest.Manifest`.
+    facts, inputs : see `schemas.manifest.Manifest`.
     """
 
     directory: str
@@ -34,12 +34,15 @@ class DatasetPlan:
     schema: pa.Schema
     parts: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_current(fs: FileSystem, directory: str, recipe: str) -> bool:
-    """Whether the dataset stands there as this recipe would make it."""
+    """Whether the dataset stands there as this recipe would make it, with none of its parts gone."""
     manifest = find_manifest(fs, directory)
-    return manifest is not None and manifest.recipe == recipe
+    if manifest is None or manifest.recipe != recipe:
+        return False
+    return {part.name for part in manifest.parts} <= set(fs.names(directory))
 
 
 class CommitDatasets(beam.PTransform):
@@ -85,7 +88,7 @@ def _commit(
     if len(parts) != plan.parts:
         raise DataError(f"{directory}: {len(parts)} parts were written where {plan.parts} were planned; run it again")
     facts = {**plan.facts, **(late_facts or {}).get(directory, {})}
-    manifest = Manifest.of(plan.recipe, parts.values(), plan.schema, facts)
+    manifest = Manifest.of(plan.recipe, parts.values(), plan.schema, facts, plan.inputs)
     commit(fs, directory, manifest)
     counters.count("datasets_written")
     counters.count("rows_written", manifest.rows)

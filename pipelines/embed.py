@@ -41,13 +41,15 @@ class EmbedSplit:
     plan: DatasetPlan
 
 
-def plan_split(examples: str, manifest: Manifest, embeddings: str, model: ModelFile) -> EmbedSplit:
-    """What embedding a split will write."""
-    inputs = {"examples": manifest.fingerprint, "model": model.fingerprint}
+def plan_split(
+    examples: str, manifest: Manifest, embeddings: str, model: ModelFile, inputs: dict[str, str]
+) -> EmbedSplit:
+    """What embedding a split will write; `inputs` are the fingerprints of examples and model."""
     facts = {"dimension": model.facts["settings"]["D"], "labels": manifest.facts["labels"]}
     recipe = recipe_of("embed", VERSION, {}, inputs)
     schema = tables.embeddings(facts["dimension"])
-    return EmbedSplit(examples, manifest, DatasetPlan(embeddings, recipe, schema, len(manifest.parts), facts))
+    plan = DatasetPlan(embeddings, recipe, schema, len(manifest.parts), facts, inputs)
+    return EmbedSplit(examples, manifest, plan)
 
 
 class Embed(beam.PTransform):
@@ -110,11 +112,12 @@ def build(
 def main(context: Context, lane: Lane, iteration: int) -> None:
     """Embed the splits of a lane with model-T."""
     directory = lane.model(iteration)
-    model = model_file(context.fs, directory, iteration)
-    splits = [
-        plan_split(context.run.examples(split), context.examples(split), lane.embeddings(iteration, split), model)
-        for split in lane.splits
-    ]
+    model = context.fresh(directory, model_file(context.fs, directory, iteration))
+    splits = []
+    for split in lane.splits:
+        examples, manifest = context.run.examples(split), context.examples(split)
+        inputs = {context.short(examples): manifest.fingerprint, context.short(directory): model.fingerprint}
+        splits.append(plan_split(examples, manifest, lane.embeddings(iteration, split), model, inputs))
     waiting = context.outdated(split.plan for split in splits)
     todo = [split for split in splits if split.plan in waiting]
     if todo:

@@ -8,7 +8,7 @@ Parts are read side by side; what leaves a part is one row of sums.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,11 @@ from pipelines import counters, log
 from pipelines.example_blocks import read_examples, same_ids
 from pipelines.labels import Labels, read_labels
 from pipelines.process_cache import ProcessCache
+from pipelines.results_table import RowKey, read_results, row_fingerprint
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, read_seconds, timed
 from schemas.errors import DataError
-from schemas.filesystem import FileSystem, read_bytes
+from schemas.filesystem import FileSystem
 from schemas.manifest import Manifest, read_manifest, recipe_of
 from schemas.parts import PartReader
 
@@ -43,10 +44,10 @@ class EvaluateSplit:
     predicted: Manifest
     examples: str
     manifest: Manifest
-    fingerprint: str
+    recipe: str
 
     @property
-    def key(self) -> tuple[str, int, str]:
+    def key(self) -> RowKey:
         return self.split, self.iteration, self.method
 
 
@@ -104,14 +105,13 @@ def _add_in_order(parts: Iterable[tuple[int, dict[str, float]]]) -> dict[str, fl
     return metrics.add(sums for _, sums in sorted(parts, key=lambda item: item[0]) if sums)
 
 
-def read_results(fs: FileSystem, path: str) -> list[dict[str, Any]]:
-    """The rows of results.json; none where there is no such file yet."""
-    try:
-        return list(json.loads(read_bytes(fs, path)))
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); remove it and run 'awe evaluate' again") from error
+def keep_only(context: Context, wanted: Collection[RowKey]) -> None:
+    """Drop the rows that an earlier configuration left: other iterations, other methods."""
+    path = context.run.path("results.json")
+    rows = read_results(context.fs, path)
+    kept = {key: row for key, row in rows.items() if key in wanted}
+    if len(kept) < len(rows):
+        _put_results(context.fs, path, kept)
 
 
 def _splits(context: Context, lane: Lane, iteration: int) -> list[EvaluateSplit]:
@@ -121,12 +121,13 @@ def _splits(context: Context, lane: Lane, iteration: int) -> list[EvaluateSplit]
         for method in context.config.methods(iteration, bool(manifest.facts["one_hot"])):
             directory = lane.predictions(iteration, method, split)
             predicted = read_manifest(context.fs, directory, f"annotate --iteration={iteration}")
+            context.fresh(directory, predicted)
             inputs = {"examples": manifest.fingerprint, "predictions": predicted.fingerprint}
             inputs["labels"] = read_manifest(context.fs, context.run.labels, "ingest").fingerprint
-            fingerprint = recipe_of("evaluate", VERSION, {}, inputs)
+            recipe = recipe_of("evaluate", VERSION, {}, inputs)
             planned.append(
                 EvaluateSplit(
-                    method, split, iteration, directory, predicted, context.run.examples(split), manifest, fingerprint
+                    method, split, iteration, directory, predicted, context.run.examples(split), manifest, recipe
                 )
             )
     return planned
@@ -152,47 +153,53 @@ def _write_results(
 ) -> None:
     """Put the new rows among those that stand in results.json."""
     path = context.run.path("results.json")
-    rows = {_key(row): row for row in read_results(context.fs, path)}
+    rows = read_results(context.fs, path)
     for position, totals in gathered[1]:
-        row = _row(context, lane, splits[position], totals)
-        rows[_key(row)] = row
-    ordered = [rows[key] for key in sorted(rows)]
-    context.fs.put(path, json.dumps(ordered, indent=1).encode())
+        split = splits[position]
+        rows.pop(split.key, None)
+        row = _row(context, lane, split, totals)
+        if row is not None:
+            rows[split.key] = row
+    _put_results(context.fs, path, rows)
 
 
-def _key(row: dict[str, Any]) -> tuple[str, int, str]:
-    return row["split"], row["iteration"], row["method"]
+def _put_results(fs: FileSystem, path: str, rows: dict[RowKey, dict[str, Any]]) -> None:
+    fs.put(path, json.dumps([rows[key] for key in sorted(rows)], indent=1).encode())
 
 
-def _row(context: Context, lane: Lane, split: EvaluateSplit, totals: dict[str, float]) -> dict[str, Any]:
-    if totals.get("rows") != split.manifest.rows:
+def _row(context: Context, lane: Lane, split: EvaluateSplit, totals: dict[str, float]) -> dict[str, Any] | None:
+    """One row of the results; None where no example of the split has a label."""
+    if totals.get("rows", 0) != split.manifest.rows:
         raise DataError(
             f"{split.predictions}: {totals.get('rows', 0):.0f} of {split.manifest.rows} rows were measured: the runner "
             "lost an element; run it again"
         )
-    try:
-        means = metrics.means(totals)
-    except (ValueError, KeyError) as error:
-        raise DataError(f"{split.examples}: {error}; leave the split out or give it labels") from error
-    return {
+    if not totals.get("scored"):
+        return None
+    row = {
         "method": split.method,
         "split": split.split,
         "iteration": split.iteration,
         "seed": context.config.run.seed,
-        "metrics": means,
+        "metrics": metrics.means(totals),
         "scored": int(totals["scored"]),
-        "seconds": read_seconds(context, lane, split.iteration, split.method, split.split),
-        "fingerprint": split.fingerprint,
+        "recipe": split.recipe,
     }
+    seconds = read_seconds(context, lane, split.iteration, split.method, split.split)
+    return {**row, "seconds": seconds, "fingerprint": row_fingerprint(row)}
 
 
 def main(context: Context, lane: Lane, iteration: int) -> None:
     """Evaluate all predictions of an iteration; rows that are up to date stay."""
-    rows = {_key(row): row for row in read_results(context.fs, context.run.path("results.json"))}
+    path = context.run.path("results.json")
+    rows = read_results(context.fs, path)
     planned = _splits(context, lane, iteration)
-    todo = [s for s in planned if rows.get(s.key, {}).get("fingerprint") != s.fingerprint]
+    todo = [split for split in planned if rows.get(split.key, {}).get("recipe") != split.recipe]
     if not todo:
         log.info(f"results of iteration {iteration} are up to date, skipped")
         return
     with timed(f"results of iteration {iteration}"):
         context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context, lane, todo))
+    scored = read_results(context.fs, path)
+    for name in sorted({split.split for split in todo if split.key not in scored}):
+        log.info(f"no example of {name} has a label: it is annotated but not scored")

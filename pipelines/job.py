@@ -13,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
-from apache_beam.runners.runner import PipelineRunner
+from apache_beam.runners.runner import PipelineRunner, create_runner
 
 from pipelines import counters, log
 from pipelines.errors import ConfigError, unwrap
@@ -48,7 +48,13 @@ def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
     unknown = sorted(set(kept) - set(known))
     if unknown:
         raise ConfigError(f"--{unknown[0]}: neither a key of the configuration nor an option of Beam")
-    options.view_as(StandardOptions).runner = RUNNERS.get(runner, runner)
+    name = RUNNERS.get(runner, runner)
+    if name != "FnApiRunner":
+        try:
+            create_runner(name)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(f"--runner={runner}: {error}; ours are {', '.join(RUNNERS)}") from None
+    options.view_as(StandardOptions).runner = name
     return options
 
 
@@ -75,7 +81,10 @@ def run_job(
     Seconds, counters and, of a failure, the whole traceback go to `log_directory`; what is raised has one line.
     """
     start = time.monotonic()
-    pipeline = beam.Pipeline(runner=make_runner(options), options=options)
+    try:
+        pipeline = beam.Pipeline(runner=make_runner(options), options=options)
+    except ValueError as error:  # Beam's own check of the options that a runner needs
+        raise ConfigError(f"the runner's options: {error}") from error
     with tempfile.TemporaryFile("w+") as printed:
         try:
             with log.kept_quiet(printed):

@@ -10,17 +10,38 @@ from typing import Any
 from pipelines.run_directory import RunDirectory
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem, read_bytes
+from schemas.manifest import digest
 
 SHOWN = ("p@1", "p@3", "p@5", "recall@10", "recall@20", "ndcg@10", "sibling-p@1")
 """Metrics of the printed table, as far as a run has them; results.json has all."""
 
 
-def _rows(fs: FileSystem, run: RunDirectory) -> list[dict[str, Any]]:
-    path = run.path("results.json")
+RowKey = tuple[str, int, str]
+"""(split, iteration, method)."""
+
+
+def row_fingerprint(row: dict[str, Any]) -> str:
+    """Hash of all of a row of results but the seconds that it took."""
+    return digest({name: value for name, value in row.items() if name not in ("seconds", "fingerprint")})
+
+
+def read_results(fs: FileSystem, path: str) -> dict[RowKey, dict[str, Any]]:
+    """The rows of results.json; none where there is no such file yet. Raises DataError where a row was changed."""
     try:
-        return list(json.loads(read_bytes(fs, path)))
+        rows = json.loads(read_bytes(fs, path))
+        found = {(row["split"], row["iteration"], row["method"]): row for row in rows}
+        changed = [key for key, row in found.items() if row["fingerprint"] != row_fingerprint(row)]
     except FileNotFoundError:
-        raise DataError(f"{path}: there are no results yet; run 'awe evaluate' first") from None
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a table of results ({error}); remove it and run 'awe evaluate' again") from error
+    if changed:
+        raise DataError(f"{path}: row {changed[0]} was changed by hand; remove the file and run 'awe evaluate' again")
+    return found
+
+
+def _rows(fs: FileSystem, run: RunDirectory) -> list[dict[str, Any]]:
+    return list(read_results(fs, run.path("results.json")).values())
 
 
 def of_run(fs: FileSystem, run: RunDirectory) -> str:
@@ -41,7 +62,7 @@ def _summarise(runs: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """One row a (method, split, iteration) that all runs have: means, and sample standard deviations over the seeds."""
     tables = [{(r["split"], r["iteration"], r["method"]): r for r in rows} for rows in runs]
     summary = []
-    for split, iteration, method in tables[0]:
+    for split, iteration, method in tables[0] if tables else []:
         several = [table[split, iteration, method] for table in tables if (split, iteration, method) in table]
         if len(several) < len(tables):
             continue
@@ -71,7 +92,7 @@ def _table(summary: Sequence[dict[str, Any]], split: str) -> str:
     rows.sort(key=lambda row: (row["iteration"], _ORDER.index(row["method"])))
     cells = [["method", "T", *shown]]
     for row in rows:
-        figures = [_cell(row["mean"][name], row["spread"][name]) for name in shown]
+        figures = [_cell(row["mean"].get(name), row["spread"].get(name)) for name in shown]
         cells.append([row["method"], str(row["iteration"]), *figures])
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = [
@@ -89,5 +110,7 @@ def _table(summary: Sequence[dict[str, Any]], split: str) -> str:
     )
 
 
-def _cell(mean: float, spread: float | None) -> str:
+def _cell(mean: float | None, spread: float | None) -> str:
+    if mean is None:
+        return "–"
     return f"{100 * mean:.2f}" if spread is None else f"{100 * mean:.2f} ± {100 * spread:.2f}"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -18,8 +18,12 @@ from pipelines.dataset_writer import DatasetPlan, is_current
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import run_job
 from pipelines.run_directory import Lane, RunDirectory
+from schemas.errors import DataError
 from schemas.filesystem import read_bytes
-from schemas.manifest import Manifest, read_manifest
+from schemas.manifest import Manifest, find_manifest, read_manifest
+from schemas.model_file import ModelFile, find_model
+
+Made = TypeVar("Made", Manifest, ModelFile)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,26 @@ class Context:
     def examples(self, split: str) -> Manifest:
         """The manifest of a split. Raises DataError where ingest has not run."""
         return read_manifest(self.fs, self.run.examples(split), "ingest")
+
+    def fresh(self, directory: str, made: Made) -> Made:
+        """A dataset or model that is to be read, after a look at what it was made from, down to the examples.
+
+        Raises DataError where something of that was made anew since: the rows would be those of another model.
+        """
+        for name, fingerprint in made.inputs.items():
+            path = self.run.path(name)
+            model, manifest = find_model(self.fs, path), find_manifest(self.fs, path)
+            source = model or manifest
+            if source is None or source.fingerprint != fingerprint:
+                raise DataError(
+                    f"{directory}: it was made from another {name} than the one that stands there now; make it again "
+                    f"with 'awe {_stage_of(self.short(directory))}', or all of it with 'awe run'"
+                )
+            if model is not None:
+                self.fresh(path, model)
+            elif manifest is not None:
+                self.fresh(path, manifest)
+        return made
 
     def job(self, name: str, build: Callable[[beam.Pipeline], Any]) -> dict[str, Any]:
         """Run a Beam job to its end; its counters, also kept in RUN/log/NAME.json."""
@@ -52,6 +76,13 @@ class Context:
     def short(self, path: str) -> str:
         """A path below the run directory, as a log line shows it."""
         return path.removeprefix(self.run.root).lstrip("/")
+
+
+def _stage_of(name: str) -> str:
+    """The command that makes a dataset, by its path in the run directory."""
+    folder, _, iteration = name.removeprefix("selection/").partition("/")[0].partition("-")
+    stages = {"model": "train", "embeddings": "embed", "reweighted": "affinity", "predictions": "annotate"}
+    return f"{stages[folder]} --iteration={iteration}" if folder in stages else "ingest"
 
 
 @contextmanager
@@ -74,12 +105,12 @@ def write_seconds(context: Context, lane: Lane, iteration: int, method: str, spl
 
 
 def read_seconds(context: Context, lane: Lane, iteration: int, method: str, split: str) -> float | None:
-    """The seconds that ranking took, or None where the log was removed."""
+    """The seconds that ranking took, or None where the log was removed or damaged: it is no result."""
     try:
         content = read_bytes(context.fs, _seconds_path(context, lane, iteration, method, split))
-    except FileNotFoundError:
+        return float(json.loads(content)["seconds"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    return float(json.loads(content)["seconds"])
 
 
 def _seconds_path(context: Context, lane: Lane, iteration: int, method: str, split: str) -> str:

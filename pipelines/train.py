@@ -60,7 +60,7 @@ def _datasets(context: Context, lane: Lane, iteration: int) -> dict[str, tuple[s
     for split in dict.fromkeys([*lane.fit, *([lane.held_out] if lane.held_out else [])]):
         directory = lane.reweighted(iteration, split) if iteration else context.run.examples(split)
         made_by = f"affinity --iteration={iteration}" if iteration else "ingest"
-        found[split] = directory, read_manifest(context.fs, directory, made_by)
+        found[split] = directory, context.fresh(directory, read_manifest(context.fs, directory, made_by))
     return found
 
 
@@ -72,13 +72,29 @@ def _selected(context: Context, lane: Lane, iteration: int) -> ModelFile | None:
     return model_file(context.fs, selection.model(iteration), iteration)
 
 
+def _inputs(
+    context: Context,
+    lane: Lane,
+    iteration: int,
+    datasets: Mapping[str, tuple[str, Manifest]],
+    start: ModelFile | None,
+    selected: ModelFile | None,
+) -> dict[str, str]:
+    """Fingerprints of all that the model is made from, by their path in the run directory."""
+    inputs = {context.short(directory): manifest.fingerprint for directory, manifest in datasets.values()}
+    if start is not None:
+        inputs[context.short(lane.model(iteration - 1))] = start.fingerprint
+    if selected is not None:
+        selection = next(context.run.lanes(context.config))
+        inputs[context.short(selection.model(iteration))] = selected.fingerprint
+    return inputs
+
+
 def _recipe(
     context: Context,
     iteration: int,
     settings: TrainSettings,
-    datasets: Mapping[str, tuple[str, Manifest]],
-    start: ModelFile | None,
-    selected: ModelFile | None,
+    inputs: Mapping[str, str],
     ridge: bool,
 ) -> str:
     """A fingerprint of all that the model depends on; neither the memory for examples nor the bar is among it."""
@@ -89,11 +105,6 @@ def _recipe(
         "iteration": iteration,
         "ridge": ridge,
     }
-    inputs = {split: manifest.fingerprint for split, (_, manifest) in datasets.items()}
-    if start is not None:
-        inputs["start"] = start.fingerprint
-    if selected is not None:
-        inputs["selected"] = selected.fingerprint
     return recipe_of("train", VERSION, reads, inputs)
 
 
@@ -108,9 +119,10 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     warm = model_file(fs, lane.model(iteration - 1), iteration - 1) if iteration and settings.warm_start else None
     ridge = "ridge" in config.methods(iteration, bool(facts["one_hot"]))
     directory = lane.model(iteration)
-    recipe = _recipe(context, iteration, settings, datasets, warm, selected, ridge)
+    inputs = _inputs(context, lane, iteration, datasets, warm, selected)
+    recipe = _recipe(context, iteration, settings, inputs, ridge)
     found = find_model(fs, directory)
-    if found is not None and found.recipe == recipe:
+    if found is not None and found.recipe == recipe and set(found.files) <= set(fs.names(directory)):
         log.info(f"{context.short(directory)} is up to date, skipped")
         return
 
@@ -125,7 +137,7 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
             extra = _ridge(fit, held_out, facts, selected) if ridge else {}
         except (ValueError, FloatingPointError) as error:
             raise DataError(f"{directory}: {error}") from error
-        _write(context, directory, recipe, trained, settings, gate, datasets["train"][1], iteration, extra)
+        _write(context, directory, recipe, trained, settings, gate, datasets["train"][1], iteration, extra, inputs)
 
 
 def _train(
@@ -178,6 +190,7 @@ def _write(
     examples: Manifest,
     iteration: int,
     ridge: Mapping[str, Any],
+    inputs: Mapping[str, str],
 ) -> None:
     model = trained.model
     tensors: dict[str, Mapping[str, np.ndarray]] = {"model": {"U": model.U, "V": model.V}}
@@ -188,6 +201,7 @@ def _write(
         "iteration": iteration,
         "settings": {name: _json(value) for name, value in asdict(settings).items()},
         "seed": context.config.run.seed,
+        "inputs": dict(inputs),
         "best_epoch": trained.best_epoch,
         "validation_p@1": kept.p_at_1 if kept else None,
         "offset": model.offset,

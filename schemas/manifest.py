@@ -37,7 +37,7 @@ def recipe_of(stage: str, version: int, settings: Mapping[str, Any], inputs: Map
     ----------
     stage, version : the stage and the version of what it computes and writes.
     settings : the configuration keys that the stage reads, with their values.
-    inputs : fingerprints of its inputs by role.
+    inputs : fingerprints of its inputs by their path in the run directory.
     """
     return digest({"stage": stage, "version": version, "settings": dict(settings), "inputs": dict(inputs)})
 
@@ -52,19 +52,29 @@ class Manifest:
     parts : in order of their index.
     schema : (name, Arrow type) of every column.
     facts : what readers need beyond the parts (labels, dimension, median distance …); part of the fingerprint.
+    inputs : fingerprints of the datasets and models of the run that it was made from, by their path in it (`recipe`
+        hashes them too). What stands there now may be another: see `pipelines.stage.Context.fresh`.
     """
 
     recipe: str
     parts: tuple[Part, ...]
     schema: tuple[tuple[str, str], ...]
     facts: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, recipe: str, parts: Iterable[Part], schema: pa.Schema, facts: Mapping[str, Any]) -> Manifest:
+    def of(
+        cls,
+        recipe: str,
+        parts: Iterable[Part],
+        schema: pa.Schema,
+        facts: Mapping[str, Any],
+        inputs: Mapping[str, str] | None = None,
+    ) -> Manifest:
         columns = tuple((f.name, str(f.type)) for f in schema)
         # The longer names are those of the larger indices, where five digits are not enough.
         ordered = sorted(parts, key=lambda part: (len(part.name), part.name))
-        return cls(recipe, tuple(ordered), columns, dict(facts))
+        return cls(recipe, tuple(ordered), columns, dict(facts), dict(inputs or {}))
 
     @property
     def rows(self) -> int:
@@ -90,6 +100,7 @@ class Manifest:
             "parts": [part.as_json() for part in self.parts],
             "schema": [{"name": name, "type": kind} for name, kind in self.schema],
             "facts": self.facts,
+            "inputs": self.inputs,
         }
         return json.dumps(content, indent=1, sort_keys=True).encode() + b"\n"
 
@@ -100,7 +111,7 @@ class Manifest:
             raw = json.loads(content)
             schema = tuple((column["name"], column["type"]) for column in raw["schema"])
             parts = tuple(Part(**part) for part in raw["parts"])
-            manifest = cls(raw["recipe"], parts, schema, raw["facts"])
+            manifest = cls(raw["recipe"], parts, schema, raw["facts"], dict(raw["inputs"]))
             fingerprint = raw["fingerprint"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{where}: not a manifest ({error}); remove it and run its stage again") from error

@@ -38,6 +38,11 @@ class ModelFile:
     facts: dict[str, Any]
 
     @property
+    def inputs(self) -> dict[str, str]:
+        """Fingerprints of what the model was made from, as in `schemas.manifest.Manifest`."""
+        return dict(self.facts.get("inputs", {}))
+
+    @property
     def fingerprint(self) -> str:
         """hash(recipe, tensors, facts)."""
         return digest([self.recipe, self.files, self.facts])
@@ -56,8 +61,16 @@ def write_model(
     An older model stays whole until all of the new one is written beside it; then its model.json goes first, so that
     there never is one that does not fit its tensors.
 
-    Raises ValueError where a fact has the name of one of model.json's own keys.
+    Raises ValueError where a fact has the name of one of model.json's own keys, DataError where a number is not finite;
+    nothing is written then.
     """
+    for stem, arrays in tensors.items():
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise DataError(
+                    f"{directory}: {stem}/{name} overflowed in training; lower train.learning_rate or scale the "
+                    "features (data.scale)"
+                )
     reserved = {"recipe", "fingerprint", "files"} & set(facts)
     if reserved:
         raise ValueError(f"a fact of a model cannot be called {min(reserved)}")

@@ -103,3 +103,46 @@ def test_several_seeds_end_in_one_summary(undisturbed: Path, tmp_path: Path) -> 
     assert summary["awe"]["mean"]["p@1"] == pytest.approx(sum(both) / 2)
     assert summary["awe"]["spread"]["p@1"] == pytest.approx(abs(both[0] - both[1]) / 2**0.5)
     assert "± " in done.stdout
+
+
+def test_rows_of_an_earlier_configuration_do_not_stay(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    awe("run", f"--run={run}", *DIGITS)
+    done = awe("run", f"--run={run}", *DIGITS, "--run.iterations=0", "--train.D=9", "--evaluate.methods=['wsabie']")
+    assert set(metrics(run)) == {("validation", 0, "wsabie"), ("test", 0, "wsabie")}
+    assert "awe" not in done.stdout
+
+
+def test_a_stage_does_not_go_on_from_what_an_earlier_model_made(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    awe("run", f"--run={run}", *DIGITS)
+    awe("train", f"--run={run}", *DIGITS, "--train.D=9")
+    for stage in ("affinity", "train", "annotate", "evaluate"):
+        done = awe(stage, f"--run={run}", *DIGITS, "--train.D=9", "--iteration=1", check=False)
+        assert done.returncode == 1, stage
+        last = done.stderr.strip().splitlines()[-1]
+        assert "was made from another model-0" in last
+        assert f"{run}/" in last
+        assert "make it again with 'awe " in last
+
+
+def test_a_part_that_is_gone_is_made_again(undisturbed: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    awe("run", f"--run={run}", *DIGITS)
+    next((run / "reweighted-1" / "train").glob("part-*")).unlink()
+    (run / "model-0" / "model.safetensors").unlink()
+    awe("run", f"--run={run}", *DIGITS)
+    assert parts(run) == parts(undisturbed)
+    assert models(run) == models(undisturbed)
+
+
+def test_results_that_were_edited_are_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    awe("run", f"--run={run}", *DIGITS, "--run.iterations=0")
+    results = run / "results.json"
+    rows = json.loads(results.read_text())
+    rows[0]["metrics"]["p@1"] = 0.999
+    results.write_text(json.dumps(rows))
+    done = awe("run", f"--run={run}", *DIGITS, "--run.iterations=0", check=False)
+    assert done.returncode == 1
+    assert "was changed by hand" in done.stderr

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines import cli
-from tests.end_to_end.runs import DIGITS
+from tests.end_to_end.runs import DIGITS, metrics, parts
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -36,6 +36,11 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
         (("--no_such_option=1",), ("--no_such_option", "option of Beam")),
         (("stray",), ("stray", "--name=value")),
         (("--config=missing.toml",), ("missing.toml", "--config=FILE")),
+        (("--runner=bogus",), ("--runner=bogus", "in-process")),
+        (("--run=",), ("--run=", "name a directory")),
+        (("--run=nowhere://x",), ("--run=nowhere://x", "nowhere")),
+        (("--evaluate.methods=[]",), ("evaluate.methods",)),
+        (("--train.learning_rate=true",), ("train.learning_rate",)),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -116,6 +121,21 @@ def test_rows_without_any_label_cannot_be_trained_on(capsys: pytest.CaptureFixtu
     status, line = fails(capsys, "run", f"--run={tmp_path / 'run'}", f"--data.train={tmp_path / 'own.npz'}")
     assert status == 1
     assert "label" in line
+
+
+def test_examples_without_labels_are_annotated_and_not_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "train.npz", X=rng.normal(size=(60, 3)).astype(np.float32), Y=np.eye(4, dtype=int)[np.arange(60) % 4]
+    )
+    np.savez(tmp_path / "test.npz", X=np.ones((9, 3), np.float32), Y=np.zeros((9, 4), int))
+    files = (f"--data.train={tmp_path / 'train.npz'}", f"--data.test={tmp_path / 'test.npz'}")
+    cli.main(("run", f"--run={tmp_path / 'run'}", *files, "--train.D=2", "--train.epochs=2", "--affinity.n=5"))
+    assert "no example of test has a label" in capsys.readouterr().err
+    assert {split for split, _, _ in metrics(tmp_path / "run")} == {"validation"}
+    assert parts(tmp_path / "run")["predictions-1/awe/test"]
 
 
 def test_a_file_that_was_cut_short_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

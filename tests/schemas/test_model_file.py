@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -141,10 +142,15 @@ def test_a_listed_file_that_holds_no_tensors_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_tensor_that_is_not_finite_is_refused(tmp_path: Path, bad: float) -> None:
+def test_a_tensor_that_is_not_finite_is_neither_written_nor_read(tmp_path: Path, bad: float) -> None:
     spoilt = U.copy()
     spoilt[1, 1] = bad
-    model = write(tmp_path, spoilt)
+    with pytest.raises(DataError, match="model/U overflowed in training; lower train.learning_rate"):
+        write(tmp_path / "new", spoilt)
+    assert not (tmp_path / "new").exists()
+    content = safetensors.numpy.save({"U": spoilt})
+    (tmp_path / "model.safetensors").write_bytes(content)
+    model = ModelFile("r", {"model.safetensors": hashlib.sha256(content).hexdigest()}, {})
     with pytest.raises(DataError, match="tensor U is not finite; train again with a lower train.learning_rate"):
         read_tensors(FS, str(tmp_path), model, "model")
 

@@ -14,6 +14,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.runners.runner import PipelineResult
 
 _NAMESPACE = "awe"
+_MEMBER = " includes "
 
 
 def count(name: str, amount: int = 1) -> None:
@@ -27,8 +28,8 @@ def observe(name: str, value: int) -> None:
 
 
 def member(name: str, value: str) -> None:
-    """Take a string into a set."""
-    Metrics.string_set(_NAMESPACE, name).add(value)
+    """Take a string into a set: a counter of its own, for Beam 2.77 keeps only one worker's part of a string set."""
+    Metrics.counter(_NAMESPACE, f"{name}{_MEMBER}{value}").inc()
 
 
 @contextmanager
@@ -45,7 +46,11 @@ def totals(result: PipelineResult) -> dict[str, Any]:
     found = result.metrics().query()
     table: dict[str, Any] = {}
     for metric in found["counters"]:
-        table[metric.key.metric.name] = table.get(metric.key.metric.name, 0) + metric.result
+        name, is_member, value = metric.key.metric.name.partition(_MEMBER)
+        if is_member:
+            table[name] = sorted({*table.get(name, []), value})
+        else:
+            table[name] = table.get(name, 0) + metric.result
     for metric in found["distributions"]:
         name, value = metric.key.metric.name, metric.result
         before = table.get(name, {"count": 0, "sum": 0, "min": value.min, "max": value.max})
@@ -55,7 +60,4 @@ def totals(result: PipelineResult) -> dict[str, Any]:
             "min": min(before["min"], value.min),
             "max": max(before["max"], value.max),
         }
-    for metric in found.get("string_sets", []):
-        members = metric.result.string_set if hasattr(metric.result, "string_set") else metric.result
-        table[metric.key.metric.name] = sorted(set(table.get(metric.key.metric.name, [])) | set(members))
     return table

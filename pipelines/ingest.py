@@ -9,9 +9,12 @@ of their part. Nothing is committed unless rows in = rows out + rejects, and the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import apache_beam as beam
 import pyarrow as pa
@@ -22,7 +25,7 @@ from pipelines.config import Config, resolve
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan, is_current
 from pipelines.filesystem import BeamFileSystem
 from pipelines.formats.rows import Reject
-from pipelines.ingestion import hierarchy
+from pipelines.ingestion import hierarchy, vocabulary
 from pipelines.ingestion.hierarchy import Hierarchy
 from pipelines.ingestion.raw_files import RawFile, find_files
 from pipelines.ingestion.read_rows import REJECTS, TALLY, MakeUserRows, ReadExamples, ReadPairs
@@ -210,6 +213,19 @@ def build(pipeline: beam.Pipeline, ingest: Ingest) -> Any:
     return pipeline | "ingest" >> ingest
 
 
+@contextmanager
+def survey_folder(context: Context) -> Iterator[str]:
+    """A folder for the surveys of this launch alone, removed with it: another launch may run beside it."""
+    folder = context.run.path("log", f"survey-{uuid4().hex}")
+    try:
+        yield folder
+    finally:
+        context.fs.delete([context.fs.join(folder, name) for name in context.fs.names(folder)])
+        # What a store calls a folder ends with its last file.
+        if os.path.isdir(folder):
+            os.rmdir(folder)
+
+
 def main(context: Context) -> None:
     """Make the examples of a run, unless they stand there already.
 
@@ -228,11 +244,13 @@ def main(context: Context) -> None:
     if all(is_current(fs, directory, recipe) for directory in directories):
         log.info("examples are up to date, skipped")
         return
-    with timed("examples"):
-        survey = run.path("log", "survey")
+    with timed("examples"), survey_folder(context) as survey:
         context.job("ingest-survey", lambda pipeline: build_survey(pipeline, fs, files, survey, SplitRule.of(config)))
         plan = make_plan(fs, config, files, survey)
+        found = f"{len(files)} file{'s' * (len(files) > 1)}: {plan.rows} rows, {plan.label_count} labels"
+        log.info(f"{found}, d = {plan.d}")
+        if tree is not None:
+            tree.check(vocabulary.load(*plan.labels).names)
         datasets = plan_datasets(run, recipe, plan, config)
         counted = context.job("ingest", lambda pipeline: build(pipeline, Ingest(fs, plan, datasets, config, tree)))
-        fs.delete([fs.join(survey, name) for name in fs.names(survey)])
         log.info(f"{counted['rows_out']} rows, {plan.label_count} labels, {counted['rejects']} rows refused")

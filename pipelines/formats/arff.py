@@ -29,7 +29,7 @@ from pipelines.formats.rows import (
     sorted_features,
     sparse_rows,
 )
-from pipelines.formats.text import feature_index, number, numbered_lines, shown
+from pipelines.formats.text import feature_index, number, numbered_lines, refuse_lone_cr, shown
 
 _SUFFIX = re.compile(r"[-_](train|test|validation|valid|sparse)$", re.IGNORECASE)
 # A value in quotes, in which a backslash escapes, or a run of anything that is no separator.
@@ -218,6 +218,7 @@ def _block(rows: list[tuple[int, bytes]], start: int, path: str, header: Header,
 
 def _parse(line: bytes, header: Header) -> tuple[list[int], NDArray[np.int32], NDArray[np.float32]]:
     """Labels, indices and values of one row, sparse `{0 1, 7 0.5}` or dense `1,0,0.5`."""
+    refuse_lone_cr(line)
     try:
         text = line.decode()
     except UnicodeDecodeError:

@@ -8,6 +8,7 @@ from functools import partial
 from pipelines.errors import ConfigError, DataError
 from pipelines.formats import interactions, pairs, svmlight
 from pipelines.formats.rows import Refused
+from pipelines.formats.text import check_line_ends
 
 LINES = 100
 HEAD_BYTES = 1 << 20
@@ -28,7 +29,7 @@ def detect(head: bytes, path: str) -> str:
     ConfigError
         Two formats fit, or none does: `data.format` has to say.
     DataError
-        The file is empty.
+        The file is empty, or its lines end in CR alone.
     """
     for magic, name in _MAGIC.items():
         if head.startswith(magic):
@@ -36,6 +37,7 @@ def detect(head: bytes, path: str) -> str:
     lines = _first_lines(head)
     if not lines:
         raise DataError(f"{path}: the file is empty; give a file with rows, or leave it out")
+    check_line_ends(lines[0], path)
     if any(_is_arff(line) for line in lines):
         return "arff"
     # Bad rows must not hide the format: they are to be refused with their reason, and the reader knows it.

@@ -19,7 +19,7 @@ from pipelines.formats.rows import (
     flattened,
     reject,
 )
-from pipelines.formats.text import numbered_lines, whole_number
+from pipelines.formats.text import numbered_lines, refuse_lone_cr, whole_number
 
 
 def survey(file: BinaryIO, path: str, given: Given) -> Survey:
@@ -73,5 +73,6 @@ def _block(rows: list[tuple[int, bytes]], path: str, met: set[int]) -> Interacti
 
 def parse(line: bytes) -> tuple[int, list[int]]:
     """User and items of one line. Raises Refused where something is no integer of 0 or more."""
+    refuse_lone_cr(line)
     user, *items = line.split()
     return whole_number(user, "user"), [whole_number(item, "item") for item in items]

@@ -1,7 +1,8 @@
 """`.npz`: X, and y or Y; optional label_names, id and weight. X is read row block by row block, never whole.
 
-y with one axis holds one label a row (an id, or a name). With two axes (under either name) it is an indicator of 0 and
-1 if it has as many columns as there are label_names or nothing else in it, and otherwise a few ids a row.
+y with one axis holds one label a row (an id, or a name). Numbers with two axes (under either name) are an indicator of
+0 and 1, or a few ids a row. label_names decide: an indicator has a column for each of them. Without names the cells do,
+and where they leave a doubt nothing is guessed: an indicator read as ids would give every row the labels 0 and 1.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ from pipelines.formats.rows import (
 )
 
 _SHOWN_VALUES = 16
+_NUMBERS = "biuf"
+"""Kinds of dtypes."""
+# The share of cells that are 0 or 1: of an indicator all but mistakes; of ids about 2 in the number of labels.
+_LEAST_OF_INDICATOR = 0.9
+_MOST_OF_IDS = 0.5
 
 
 class _Array:
@@ -95,8 +101,10 @@ class _Archive(ExitStack):
         if "X" not in self.names:
             raise DataError(f"{self.path}: no array X (it has {', '.join(sorted(self.names)) or 'none'}); name x X")
         x = self.array("X")
-        if len(x.shape) != 2 or x.dtype.kind not in "biuf":
+        if len(x.shape) != 2 or x.dtype.kind not in _NUMBERS:
             raise DataError(f"{self.path}: X must be numbers [rows, d], not {x.dtype} with {len(x.shape)} axes")
+        if x.shape[1] == 0:
+            raise DataError(f"{self.path}: X has no column; there is nothing to learn from: check how it was made")
         return x
 
     def beside_x(self, name: str, rows: int) -> _Array:
@@ -112,7 +120,18 @@ class _Archive(ExitStack):
             raise DataError(
                 f"{self.path}: {'both y and Y are there' if names else 'no array y or Y'}; give one of them"
             )
-        return self.beside_x(names[0], rows)
+        y = self.beside_x(names[0], rows)
+        if len(y.shape) == 2 and y.shape[1] == 0:
+            raise DataError(f"{self.path}: {names[0]} has no column; there is nothing to learn: check the labels")
+        return y
+
+    def weight(self, rows: int) -> NDArray[np.float32] | None:
+        if "weight" not in self.names:
+            return None
+        array = self.beside_x("weight", rows)
+        if len(array.shape) != 1 or array.dtype.kind not in "iuf":
+            raise DataError(f"{self.path}: weight must be numbers with one axis, not {array.dtype} of {array.shape}")
+        return to_float32(array.all())
 
     def ids(self, rows: int) -> NDArray[np.int64] | None:
         if "id" not in self.names:
@@ -133,6 +152,8 @@ class _Archive(ExitStack):
         if names.dtype.kind == "S":
             names = np.char.decode(names, "utf-8", "backslashreplace")
         listed = tuple(map(str, names.tolist()))
+        if not listed:
+            raise DataError(f"{self.path}: label_names is empty; name the labels, or leave it out")
         if len(set(listed)) != len(listed):
             raise DataError(f"{self.path}: a name stands twice in label_names; they must differ")
         return listed
@@ -144,7 +165,8 @@ def survey(file: BinaryIO, path: str, given: Given) -> Survey:
     Raises
     ------
     DataError
-        Not a .npz file or a damaged one, no X or no y, another number of rows in y than in X, pickled objects.
+        Not a .npz file or a damaged one, no X or no y, another number of rows in y than in X, pickled objects; y that
+        could be ids or an indicator.
     """
     with _Archive(file, path) as archive:
         rows, d = archive.x().shape
@@ -152,28 +174,54 @@ def survey(file: BinaryIO, path: str, given: Given) -> Survey:
             raise DataError(f"{path}: X has no row; give a file with rows, or leave it out")
         names = archive.label_names()
         y = archive.y(rows)
-        indicator, values = _labels_met(y, names)
+        share, values = _labels_met(y, names)
+        indicator = _is_indicator(y, names, share, path)
         ids = archive.ids(rows)
-    if names is not None:
-        values = np.arange(len(names), dtype=np.int64)
-    return Survey(path, rows, False, d, names, values, indicator=indicator, ids=ids)
+    columns = y.shape[1] if indicator else 0
+    if names is not None or indicator:
+        values = np.arange(columns if names is None else len(names), dtype=np.int64)
+    return Survey(path, rows, False, d, names, values, indicator=indicator, label_columns=columns, ids=ids)
 
 
-def _labels_met(y: _Array, names: tuple[str, ...] | None) -> tuple[bool, Values]:
+def _labels_met(y: _Array, names: tuple[str, ...] | None) -> tuple[float, Values]:
+    """The share of cells that are 0 or 1, and the labels that are met where y holds ids or names."""
     width = y.shape[1] if len(y.shape) == 2 else 1
-    indicator = len(y.shape) == 2 and width > 1 and y.dtype.kind in "biuf"
-    named = names is not None and width == len(names)
-    met, binary = Distinct(), True
+    met, binary = Distinct(), 0
     limit = block_rows(width)
     for start in range(0, y.shape[0], limit):
-        piece = y.rows(start, min(start + limit, y.shape[0]))
-        if indicator and named:
-            break
-        binary = binary and (piece.dtype.kind not in "biuf" or bool(np.isin(piece, (0, 1)).all()))
-        met.add(labels_of(piece.reshape(len(piece), -1), False, names)[0])
-    if indicator and (named or binary):
-        return True, np.arange(width, dtype=np.int64)
-    return False, met.sorted()
+        piece = y.rows(start, min(start + limit, y.shape[0])).reshape(-1, width)
+        if piece.dtype.kind in _NUMBERS:
+            binary += int(np.isin(piece, (0, 1)).sum())
+        met.add(labels_of(piece, False, names)[0])
+    return binary / (y.shape[0] * width), met.sorted()
+
+
+def _is_indicator(y: _Array, names: tuple[str, ...] | None, share: float, path: str) -> bool | None:
+    """Whether y is 0/1 per label and not ids; None where it has one axis or is text, and there is no question.
+
+    Raises
+    ------
+    DataError
+        It could be either.
+    """
+    if len(y.shape) == 1 or y.dtype.kind not in _NUMBERS:
+        return None
+    width = y.shape[1]
+    if names is not None and width == len(names):
+        return True
+    likely = y.dtype.kind == "b" or (width > 1 and share >= _LEAST_OF_INDICATOR)
+    if names is not None and likely:
+        raise DataError(
+            f"{path}: Y has {width} columns but label_names has {len(names)}; an indicator has one per name: "
+            f"mend either"
+        )
+    # One column of 0 and 1 may be the ids of two labels or the indicator of one.
+    if not likely and names is None and share > _MOST_OF_IDS:
+        raise DataError(
+            f"{path}: Y with {width} columns, {share:.0%} of it 0 or 1, could be ids or an indicator; give ids as y "
+            f"with one axis, or one column per label with nothing but 0 and 1, or label_names with a name per label"
+        )
+    return likely
 
 
 def read(file: BinaryIO, path: str, given: Given, survey: Survey) -> Iterator[RawBlock]:
@@ -182,13 +230,13 @@ def read(file: BinaryIO, path: str, given: Given, survey: Survey) -> Iterator[Ra
         x = archive.x()
         y = archive.y(survey.rows)
         ids = archive.ids(survey.rows)
-        weight = to_float32(archive.beside_x("weight", survey.rows).all()) if "weight" in archive.names else None
+        weight = archive.weight(survey.rows)
         limit = block_rows(survey.d)
         for start in range(0, survey.rows, limit):
             stop = min(start + limit, survey.rows)
             features = x.rows(start, stop)
-            labels = y.rows(start, stop)
-            flat, indptr, reasons = labels_of(labels.reshape(stop - start, -1), survey.indicator, survey.label_names)
+            labels = y.rows(start, stop).reshape(stop - start, -1)
+            flat, indptr, reasons = labels_of(labels, bool(survey.indicator), survey.label_names)
             rows = np.arange(start, stop, dtype=np.int64)
             block = RawBlock(
                 source=path,
@@ -205,7 +253,7 @@ def read(file: BinaryIO, path: str, given: Given, survey: Survey) -> Iterator[Ra
 
 def _shown_row(features: NDArray[Any], labels: NDArray[Any]) -> Any:
     def raw(row: int) -> str:
-        y = np.atleast_1d(labels[row])[:_SHOWN_VALUES].tolist()
+        y = labels[row, :_SHOWN_VALUES].tolist()
         return f"y = {y}, X = {features[row, :_SHOWN_VALUES].tolist()}"
 
     return raw
@@ -228,7 +276,7 @@ def labels_of(
             known = np.array([position.get(value, -1) for value in values.tolist()], dtype=np.int64)
             return _kept(y, known, good, "is unknown (not in label_names)", reasons)
         return _kept(y, values, good, "", reasons)
-    if y.dtype.kind not in "biuf":
+    if y.dtype.kind not in _NUMBERS:
         return _kept(y, np.zeros(y.size, np.int64), np.zeros(y.size, dtype=bool), "is no label", reasons)
     if indicator:
         bad = ~np.isin(y, (0, 1))

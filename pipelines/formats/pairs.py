@@ -16,12 +16,13 @@ import numpy as np
 from pipelines.errors import DataError
 from pipelines.formats.interactions import survey_of
 from pipelines.formats.rows import Given, InteractionBlock, Refused, Reject, Survey, integers_if_all, objects, reject
-from pipelines.formats.text import number, numbered_lines
+from pipelines.formats.text import number, numbered_lines, refuse_lone_cr
 
 # About 60 bytes a line when pickled: 2 MB a block.
 _BLOCK_LINES = 32768
 _RATING = 2
 _MOST_FIELDS = 4
+_COLUMNS = "user,item[,rating[,time]]"
 
 
 def survey(file: BinaryIO, path: str, given: Given) -> Survey:
@@ -37,13 +38,15 @@ def read(file: BinaryIO, path: str, given: Given, survey: Survey | None) -> Iter
     Raises
     ------
     DataError
-        min_rating is given and the first line has no rating.
+        min_rating is given and the first line has no rating; the header names the columns in another order.
     """
     lines = numbered_lines(file, path)
     first = list(islice(lines, 2))
     header = is_header([line for _, line in first])
     if given.min_rating is not None and len(_fields(first[0][1])) <= _RATING:
         raise DataError(f"{path}: line {first[0][0]} has no rating to hold against data.min_rating; remove that key")
+    if header:
+        _check_header(_fields(first[0][1]), path)
     rest = chain(first[1:] if header else first, lines)
     while rows := list(islice(rest, _BLOCK_LINES)):
         yield _block(rows, path, given.min_rating)
@@ -62,6 +65,18 @@ def is_header(first: Sequence[bytes]) -> bool:
     if len(names) > _RATING and not _is_number(names[_RATING]):
         return True
     return bool(values) and not _is_number(names[0]) and _is_number(values[0])
+
+
+def _check_header(names: Sequence[str], path: str) -> None:
+    """Columns are taken by their place: a header that says another order must not be read over."""
+    words = [name.strip().lower() for name in names]
+    twice = next((name for i, name in enumerate(words) if name and name in words[:i]), None)
+    if twice is not None:
+        raise DataError(f"{path}: line 1: column {twice} stands twice; remove one")
+    swapped = any(word.startswith(("user", "uid")) for word in words[1:])
+    timed = len(words) > _RATING and words[_RATING].startswith(("time", "date"))
+    if swapped or timed:
+        raise DataError(f"{path}: line 1: the columns are {','.join(names)}; they must be {_COLUMNS}, in this order")
 
 
 def _is_number(text: str) -> bool:
@@ -114,9 +129,10 @@ def parse(line: bytes, rated: bool) -> tuple[str, str, float]:
         Fewer than two fields or more than four, an empty or negative user or item, a rating that is no number, or none
         where `rated` asks for one.
     """
+    refuse_lone_cr(line)
     fields = [field.strip() for field in _fields(line)]
     if not 2 <= len(fields) <= _MOST_FIELDS:
-        raise Refused(f"{len(fields)} fields (must be user,item[,rating[,time]])")
+        raise Refused(f"{len(fields)} fields (must be {_COLUMNS})")
     for what, key in (("user", fields[0]), ("item", fields[1])):
         if not key:
             raise Refused(f"no {what}")

@@ -31,6 +31,7 @@ from pipelines.formats.rows import (
 )
 
 _FEATURES, _INDICES, _VALUES = "features", "indices", "values"
+_READ = (_FEATURES, _INDICES, _VALUES, "labels", "label", "id", "weight")
 _SHOWN_VALUES = 16
 LARGEST_INT64 = np.uint64(2**63 - 1)
 
@@ -55,6 +56,8 @@ def survey(file: BinaryIO, path: str, given: Given) -> Survey:
             met.add(_labels(batch.column(label), {})[0])
         ids, keyed = _all_ids(parquet, path)
         width = _width(parquet, sparse, path)
+        if not sparse and not width:
+            raise DataError(f"{path}: no row has a feature; there is nothing to learn from: check the column features")
         return Survey(path, rows, sparse, width, None, met.sorted(), ids=ids, keyed=keyed)
 
 
@@ -118,6 +121,9 @@ def _is_list(kind: pa.DataType) -> bool:
 def _check_columns(schema: pa.Schema, path: str) -> bool:
     """Whether x is sparse. Raises DataError where the columns are not those of the format."""
     names = set(schema.names)
+    twice = next((name for name in _READ if schema.names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: column {twice} stands twice; remove one")
     sparse = {_INDICES, _VALUES} <= names
     if sparse == (_FEATURES in names):
         raise DataError(f"{path}: give either a column features or columns indices and values (it has {sorted(names)})")
@@ -150,7 +156,7 @@ def _label_column(schema: pa.Schema, path: str) -> str:
         raise DataError(f"{path}: give one column labels or label (it has {sorted(schema.names)})")
     kind = schema.field(found[0]).type
     inner = kind.value_type if _is_list(kind) else kind
-    if not (pa.types.is_integer(inner) or _is_text(inner)):
+    if not (_is_numeric(inner) or _is_text(inner)):
         raise DataError(f"{path}: column {found[0]} is {kind}; labels must be integers or strings")
     return found[0]
 
@@ -243,19 +249,25 @@ def _labels(column: pa.Array, reasons: dict[int, str]) -> tuple[Values, NDArray[
         flat = column.drop_null()
     _nulls_in_rows(flat, lengths, "label", reasons)
     row_of = np.repeat(np.arange(len(lengths)), lengths)
-    if pa.types.is_integer(flat.type):
-        whole = flat.fill_null(0).to_numpy(zero_copy_only=False)
-        # An unsigned number of 64 bits would wrap around to a negative one.
-        bad = whole > LARGEST_INT64 if whole.dtype == np.uint64 else whole < 0
-        for cell in np.flatnonzero(bad).tolist():
-            fault = "too large" if whole[cell] > 0 else "negative"
-            reasons.setdefault(int(row_of[cell]), f"label {whole[cell]} is {fault}")
-        values: Values = whole.astype(np.int64)
+    if _is_numeric(flat.type):
+        values: Values = _whole_labels(flat.fill_null(0).to_numpy(zero_copy_only=False), row_of, reasons)
     else:
         values = objects(flat.cast(pa.string()).fill_null("").to_pylist())
     kept = np.ones(len(lengths), dtype=bool)
     kept[list(reasons)] = False
     return values[kept[row_of]], np.concatenate([[0], np.cumsum(np.where(kept, lengths, 0))]).astype(np.int64)
+
+
+def _whole_labels(given: NDArray[Any], row_of: NDArray[np.intp], reasons: dict[int, str]) -> NDArray[np.int64]:
+    """Numbers as labels; 7.0 is 7 (a table that had gaps makes floats of integers)."""
+    is_float = given.dtype.kind == "f"
+    whole = np.trunc(given) == given if is_float else np.ones(len(given), dtype=bool)
+    # An unsigned number of 64 bits would wrap around to a negative one, a float beyond int64 to anything.
+    large = given >= 2.0**63 if is_float else (given > 0) & (given.astype(np.uint64) > LARGEST_INT64)
+    for fault, bad in (("too large", large), ("negative", given < 0), ("not an integer", ~whole)):
+        for cell in np.flatnonzero(bad).tolist():
+            reasons.setdefault(int(row_of[cell]), f"label {given[cell]} is {fault}")
+    return np.where(whole & ~large, given, 0).astype(np.int64)
 
 
 def _ids(column: pa.Array, reasons: dict[int, str]) -> tuple[NDArray[np.int64], Values | None]:

@@ -20,6 +20,8 @@ BLOCK_ROWS = 2048
 BLOCK_BYTES = 4 << 20
 RAW_CHARACTERS = 200
 LARGEST_INT32 = 2**31 - 1
+MOST_FEATURES = 2**27
+"""Width of x that no file exceeds unless its header says so: one mistyped index would make U as wide as itself."""
 
 Features: TypeAlias = NDArray[np.float32] | sp.csr_matrix
 # int64, or str held as objects: a fixed-width string array would give every value the room of the longest.
@@ -57,7 +59,9 @@ class Survey:
     label_names : the file's own label list in its order, or None. With a list, blocks hold positions in it.
     label_values : distinct values of the labels that were met: sorted int64, or sorted str objects.
     users : distinct users of interactions, likewise; None for examples with features.
-    indicator : whether the labels of a table with two axes are 0/1 per label, and not ids.
+    indicator : whether the labels of a table with two axes are 0/1 per label, and not ids; None where they cannot be
+        mistaken for the other.
+    label_columns : columns of an indicator, else 0.
     ids : int64 [rows], the data's own ids, or None where a row is known by its place.
     keyed : whether these ids are made from keys that are text.
     """
@@ -69,7 +73,8 @@ class Survey:
     label_names: tuple[str, ...] | None
     label_values: Values
     users: Values | None = None
-    indicator: bool = False
+    indicator: bool | None = None
+    label_columns: int = 0
     ids: NDArray[np.int64] | None = None
     keyed: bool = False
 
@@ -188,7 +193,7 @@ class Distinct:
         self._met: set[Any] = set()
 
     def add(self, values: Values) -> None:
-        self._met.update(values.tolist())
+        self._met.update((values if values.dtype == object else np.unique(values)).tolist())
 
     def sorted(self) -> Values:
         """All values met; int64 if every one of them is a number, else str objects."""
@@ -289,7 +294,8 @@ def sorted_features(indices: NDArray[np.int64], values: NDArray[Any], width: int
     Raises
     ------
     Refused
-        Another number of values than of indices; an index that is negative, given twice, or not below the width.
+        Another number of values than of indices; an index that is negative, given twice, or not below the width (below
+        `MOST_FEATURES` where no width is known).
     """
     if len(indices) != len(values):
         raise Refused(f"{len(indices)} indices but {len(values)} values")
@@ -301,7 +307,7 @@ def sorted_features(indices: NDArray[np.int64], values: NDArray[Any], width: int
             raise Refused(f"feature {indices[twice[0]]} is given twice")
     if len(indices) and indices[0] < 0:
         raise Refused(f"feature index {indices[0]} is negative")
-    limit = LARGEST_INT32 if width is None else width
+    limit = MOST_FEATURES if width is None else width
     if len(indices) and indices[-1] >= limit:
         raise Refused(f"feature index {indices[-1]} is too large (must be below {limit})")
     return indices.astype(np.int32), to_float32(values)

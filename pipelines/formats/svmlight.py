@@ -18,6 +18,7 @@ from pipelines.errors import DataError
 from pipelines.formats.rows import (
     BLOCK_BYTES,
     BLOCK_ROWS,
+    LARGEST_INT32,
     Distinct,
     Given,
     RawBlock,
@@ -28,7 +29,10 @@ from pipelines.formats.rows import (
     sorted_features,
     sparse_rows,
 )
-from pipelines.formats.text import feature_index, number, numbered_lines, shown, whole_number
+from pipelines.formats.text import feature_index, number, numbered_lines, refuse_lone_cr, shown, whole_number
+
+MOST_LABELS = 2**27
+"""The list of labels is held as text, about 60 bytes each: a mistyped header must not fill the memory."""
 
 
 class Header(NamedTuple):
@@ -45,10 +49,12 @@ def survey(file: BinaryIO, path: str, given: Given) -> Survey:
     Raises
     ------
     DataError
-        The file is empty, or holds another number of rows than its header says.
+        The file is empty, or holds another number of rows than its header says; the header's numbers cannot be.
     """
     lines = numbered_lines(file, path)
     header, lines = split_header(lines)
+    if header is not None:
+        _check_header(header, path)
     rows, width, met = 0, 0, Distinct()
     for block in _blocks(lines, path, header):
         rows += len(block) + len(block.rejects)
@@ -59,6 +65,15 @@ def survey(file: BinaryIO, path: str, given: Given) -> Survey:
     if header is None:
         return Survey(path, rows, True, width, None, met.sorted())
     return Survey(path, rows, True, header.features, tuple(map(str, range(header.labels))), met.sorted())
+
+
+def _check_header(header: Header, path: str) -> None:
+    for found, limit, what in (
+        (header.features, LARGEST_INT32, "features"),
+        (header.labels, MOST_LABELS, "labels"),
+    ):
+        if not 0 < found <= limit:
+            raise DataError(f"{path}: the header says {found} {what}; it must be 1 to {limit}: mend the first line")
 
 
 def read(file: BinaryIO, path: str, given: Given, survey: Survey) -> Iterator[RawBlock]:
@@ -125,6 +140,7 @@ def parse(line: bytes, header: Header | None) -> tuple[list[int], NDArray[np.int
     Refused
         With the reason: something is no number, negative, given twice or outside the header's numbers.
     """
+    refuse_lone_cr(line)
     if b"_" in line:
         # Python's int and float would take 1_000 for a number.
         raise Refused("'_' in a number")

@@ -16,6 +16,7 @@ LINE_BYTES = 32 << 20
 _BOM = b"\xef\xbb\xbf"
 _WHOLE = re.compile(rb"[+-]?[0-9]+(\.0*)?")
 _SHOWN_CHARACTERS = 40
+_LONE_CR = "a carriage return inside the line"
 
 
 def numbered_lines(file: BinaryIO, path: str) -> Iterator[tuple[int, bytes]]:
@@ -24,7 +25,7 @@ def numbered_lines(file: BinaryIO, path: str) -> Iterator[tuple[int, bytes]]:
     Raises
     ------
     DataError
-        The file holds no such line, or one that is longer than `LINE_BYTES`.
+        The file holds no such line, or one that is longer than `LINE_BYTES`; its lines end in CR alone.
     """
     number, met = 0, False
     rest = b""
@@ -38,17 +39,33 @@ def numbered_lines(file: BinaryIO, path: str) -> Iterator[tuple[int, bytes]]:
                 line = line.removeprefix(_BOM)
             line = line.rstrip(b"\r\n")
             if line.strip():
+                if not met:
+                    check_line_ends(line, path)
                 met = True
                 yield number, line
         if not chunk:
             break
         if len(rest) > LINE_BYTES:
+            if not met:
+                check_line_ends(rest, path)
             raise DataError(
                 f"{path}: line {number + 1} is longer than {LINE_BYTES >> 20} MiB; is it the format that "
                 f"data.format says?"
             )
     if not met:
         raise DataError(f"{path}: the file is empty; give a file with rows, or leave it out")
+
+
+def check_line_ends(first: bytes, path: str) -> None:
+    """Raises DataError where the first line of a file has a carriage return inside: it is the whole file."""
+    if b"\r" in first.strip():
+        raise DataError(f"{path}: its lines end in CR alone; convert them to LF")
+
+
+def refuse_lone_cr(line: bytes) -> None:
+    """Raises Refused where two lines may stand in one: split at white space they would be one row."""
+    if b"\r" in line:
+        raise Refused(_LONE_CR)
 
 
 def shown(token: bytes) -> str:

@@ -15,10 +15,18 @@ from pipelines.ingestion.raw_files import reading
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """(label, parent) pairs in the order of the file, and the checksum of its lines."""
+    """(label, parent) pairs in the order of the file, its path, and the checksum of its lines."""
 
+    path: str
     pairs: tuple[tuple[str, str], ...]
     sha256: str
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises DataError where no label of the list is in the hierarchy: it belongs to other data."""
+        if not {label for label, _ in self.pairs} & set(names):
+            raise DataError(
+                f"{self.path}: it names none of the labels ({names[0]!r}, …); give the hierarchy of these labels"
+            )
 
     def siblings(self, names: Sequence[str]) -> list[list[int]]:
         """For each label of a list, the ids of the other labels that share a parent with it, sorted.
@@ -57,4 +65,4 @@ def read(fs: BeamFileSystem, path: str) -> Hierarchy:
             except ValueError:  # a decoding error is one too
                 raise DataError(f"{path}: line {line} is not 'label TAB parent' in UTF-8; mend the line") from None
             pairs.append((label, parent))
-    return Hierarchy(tuple(pairs), hashlib.sha256(repr(pairs).encode()).hexdigest())
+    return Hierarchy(path, tuple(pairs), hashlib.sha256(repr(pairs).encode()).hexdigest())

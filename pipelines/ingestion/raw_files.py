@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import posixpath
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import BinaryIO
 
 from sklearn.datasets import load_digits
@@ -22,6 +24,7 @@ from pipelines.formats.detect import HEAD_BYTES, detect
 from pipelines.formats.registry import INTERACTIONS
 from pipelines.formats.rows import Given
 from schemas.filesystem import read_bytes
+from schemas.tables import SPLITS
 
 
 @dataclass(frozen=True)
@@ -56,26 +59,70 @@ def find_files(fs: BeamFileSystem, config: Config) -> list[RawFile]:
     Raises
     ------
     ConfigError
-        A path that is not there, a file in two splits, formats that cannot be told or do not go together.
+        A path that is not there or is a folder, a file that is given twice, formats that cannot be told or do not go
+        together, keys that do not go with the formats.
     DataError
         An empty file; an ARFF file whose labels are not known.
     """
-    if config.data.format == "digits":
-        return [_digits(config)]
+    files = [_digits(config)] if config.data.format == "digits" else _given_files(fs, config)
+    _check_keys(config, files)
+    return files
+
+
+def _given_files(fs: BeamFileSystem, config: Config) -> list[RawFile]:
     split_of: dict[str, str] = {}
+    spelt: dict[str, str] = {}
     for split, paths in (
         ("train", config.data.train),
         ("validation", config.data.validation),
         ("test", config.data.test),
     ):
         for path in [] if paths is None or isinstance(paths, float) else _expanded(fs, config, paths, f"data.{split}"):
-            if split_of.setdefault(path, split) != split:
-                raise ConfigError(f"data.{split}: {path} is given for {split_of[path]} too; give it once")
+            # A file under a second name would be in two splits at once, or count twice.
+            met = spelt.setdefault(path if "://" in path else os.path.realpath(path), path)
+            if met in split_of:
+                also = "" if met == path else f" (as {met})"
+                twice = "twice" if split_of[met] == split else f"for {split_of[met]} too"
+                raise ConfigError(f"data.{split}: {path} is given {twice}{also}; give it once")
+            split_of[path] = split
     files = [_raw_file(fs, config, i, path, split_of[path]) for i, path in enumerate(sorted(split_of))]
     if len({file.has_interactions for file in files}) > 1:
         one, other = files[0], next(file for file in files if file.has_interactions != files[0].has_interactions)
         raise ConfigError(f"{one.path} is {one.format} but {other.path} is {other.format}; give files of one kind")
+    _check_contents(files)
     return files
+
+
+def _check_contents(files: Sequence[RawFile]) -> None:
+    met: dict[str, RawFile] = {}
+    for file in sorted(files, key=lambda file: SPLITS.index(file.split)):
+        first = met.setdefault(file.sha256, file)
+        if first is not file:
+            raise ConfigError(
+                f"data.{file.split}: {file.path} holds the same bytes as {first.path} of data.{first.split}; give one"
+            )
+
+
+def _check_keys(config: Config, files: Sequence[RawFile]) -> None:
+    """Raises ConfigError for keys that would be ignored, or do harm, with the formats that were found."""
+    data = config.data
+    if data.min_rating is not None and not math.isfinite(data.min_rating):
+        raise ConfigError(f"data.min_rating is {data.min_rating}; give a number, or remove that key")
+    for file in files:
+        if data.min_rating is not None and file.format != "csv":
+            raise ConfigError(
+                f"data.min_rating: {file.path} has no ratings (its format is {file.format}); remove that key"
+            )
+        if data.x != "user" and not file.has_interactions:
+            raise ConfigError(
+                f"data.x = {data.x}: {file.path} has no interactions (its format is {file.format}); remove that key"
+            )
+        if config.train.refit and file.has_interactions:
+            # A user's train row would draw the items of its validation row as negatives, and the base would hold both.
+            raise ConfigError(
+                "train.refit does not go with interactions: give the files of both splits as data.train, with "
+                "train.epochs from the first run"
+            )
 
 
 def _digits(config: Config) -> RawFile:
@@ -90,11 +137,17 @@ def _digits(config: Config) -> RawFile:
 
 
 def _expanded(fs: BeamFileSystem, config: Config, paths: Paths, key: str) -> list[str]:
-    """Paths with their patterns filled in. A file whose name looks like a pattern is taken as that file."""
+    """Paths with their patterns filled in. A file whose name looks like a pattern is taken as that file.
+
+    Only the last part of a path is a pattern: folders may have brackets and spaces in their names.
+    """
     found: list[str] = []
     for given in [paths] if isinstance(paths, str) else paths:
         path = resolve(config, given)
-        matches = [path] if fs.exists(path) else [match for match in fs.glob(path) if fs.exists(match)]
+        matches = [path] if fs.exists(path) else _matches(fs, path)
+        if not matches and _is_folder(fs, path):
+            folder = path.rstrip("/")
+            raise ConfigError(f"{key}: {folder} is a folder; give {folder}/*.EXT")
         if not matches:
             raise ConfigError(f"{key}: {path}: no such file; correct the path, data.root or AWE_DATA")
         found += matches
@@ -103,12 +156,29 @@ def _expanded(fs: BeamFileSystem, config: Config, paths: Paths, key: str) -> lis
     return found
 
 
+def _matches(fs: BeamFileSystem, pattern: str) -> list[str]:
+    folder, name = _parted(pattern)
+    if not set(name) & set("*?["):
+        return []
+    found = [each for each in fs.names(folder or ".") if fnmatchcase(each, name)]
+    return [
+        fs.join(folder, each) if folder else each for each in found if name.startswith(".") or not each.startswith(".")
+    ]
+
+
+def _is_folder(fs: BeamFileSystem, path: str) -> bool:
+    return os.path.isdir(path) if "://" not in path else bool(fs.names(path.rstrip("/")))
+
+
+def _parted(path: str) -> tuple[str, str]:
+    """Folder and name."""
+    return os.path.split(path) if "://" not in path else posixpath.split(path)
+
+
 def _raw_file(fs: BeamFileSystem, config: Config, index: int, path: str, split: str) -> RawFile:
     with reading(fs, path) as file:
         head = file.read(HEAD_BYTES)
     format_ = config.data.format or detect(head, path)
-    if config.data.min_rating is not None and format_ != "csv":
-        raise ConfigError(f"data.min_rating: {path} has no ratings (its format is {format_}); remove that key")
     checksum, names = _sha256(fs, path), None
     if format_ == "arff":
         xml = _labels_file(fs, path)
@@ -120,8 +190,7 @@ def _raw_file(fs: BeamFileSystem, config: Config, index: int, path: str, split: 
 
 def _labels_file(fs: BeamFileSystem, path: str) -> str:
     """The XML beside an ARFF file."""
-    is_local = "://" not in path
-    folder = os.path.dirname(path) if is_local else posixpath.dirname(path)
+    folder, _ = _parted(path)
     name = arff.labels_path(path, fs.names(folder or "."))
     if name is None:
         raise DataError(f"{path}: no XML beside it names its labels; put Mulan's .xml there, named as the file is")

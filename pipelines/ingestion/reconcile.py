@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipelines import counters
 from pipelines.errors import DataError
 from pipelines.formats.rows import Reject
+from pipelines.ingestion.splits import no_row
 from pipelines.ingestion.survey import Plan
 
 
@@ -57,7 +58,7 @@ def reconcile(_: None, tallies: list[Tally], plan: Plan, max_rejects: float, rej
     Raises
     ------
     DataError
-        Rows in ≠ rows out + rejects; more rejects than `data.max_rejects`; no label in train.
+        Rows in ≠ rows out + rejects; more rejects than `data.max_rejects`; no label in train; no row in a split.
     """
     total: Counter[str] = Counter()
     for tally in tallies:
@@ -73,6 +74,9 @@ def reconcile(_: None, tallies: list[Tally], plan: Plan, max_rejects: float, rej
     _check_nothing_lost(total, plan)
     if not total["train_pairs"]:
         raise DataError(f"{plan.files[0].path}: no training row has a label; check the labels or the split")
+    for split in ("validation", "test"):
+        if not total[f"{split}_rows"]:
+            raise no_row(split, plan.rule, plan.files)
     for name, value in sorted(total.items()):
         counters.count(name, value)
     return {rejects: {"rows_in": total["rows_in"], "rejects": total["rejects"]}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from awe_core.arrangement import hash_fractions
 from pipelines.config import Config
+from pipelines.errors import DataError
+from pipelines.ingestion.raw_files import RawFile
 from pipelines.ingestion.user_rows import pair_fractions
 from schemas.tables import SPLITS
 
@@ -61,3 +64,13 @@ class SplitRule:
     def may_come_from_train(self, split: str) -> bool:
         """Whether rows of the training files can end in that split."""
         return split == "train" or (self.validation if split == "validation" else self.test) is not None
+
+
+def no_row(split: str, rule: SplitRule, files: Sequence[RawFile]) -> DataError:
+    """The one line that stops a run with an empty split: nothing could be chosen or measured on it."""
+    own = [file.path for file in files if file.split == split]
+    if own:
+        return DataError(f"{own[0]}: no row fell into {split}: give more rows in the files of data.{split}")
+    if split == "train":
+        return DataError(f"{files[0].path}: no row fell into train: lower data.validation or data.test")
+    return DataError(f"{files[0].path}: no row fell into {split}: raise data.{split} or give more rows")

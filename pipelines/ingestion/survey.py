@@ -23,7 +23,7 @@ from pipelines.formats.registry import READERS
 from pipelines.formats.rows import LARGEST_INT32, Survey, Values, distinct, objects
 from pipelines.ingestion import vocabulary
 from pipelines.ingestion.raw_files import RawFile, opened
-from pipelines.ingestion.splits import SplitRule
+from pipelines.ingestion.splits import SplitRule, no_row
 from pipelines.ingestion.vocabulary import Vocabulary
 from schemas import tables
 from schemas.filesystem import FileSystem, read_bytes
@@ -106,6 +106,7 @@ def survey_to_json(survey: Survey, split_rows: Sequence[int]) -> bytes:
             "label_values": survey.label_values.tolist(),
             "users": None if survey.users is None else survey.users.tolist(),
             "indicator": survey.indicator,
+            "label_columns": survey.label_columns,
             "keyed": survey.keyed,
             "has_ids": survey.ids is not None,
             "split_rows": list(split_rows),
@@ -124,6 +125,7 @@ def survey_from_json(content: bytes) -> FileFacts:
         label_values=_values(raw["label_values"]),
         users=None if raw["users"] is None else _values(raw["users"]),
         indicator=raw["indicator"],
+        label_columns=raw["label_columns"],
         keyed=raw["keyed"],
     )
     return FileFacts(survey, tuple(raw["split_rows"]), raw["has_ids"])
@@ -139,7 +141,7 @@ def make_plan(fs: FileSystem, config: Config, files: Sequence[RawFile], director
     Raises
     ------
     DataError
-        Files that do not fit together, or no label in any of them.
+        Files that do not fit together, no label in any of them, or a split without a row.
     """
     facts = [survey_from_json(read_bytes(fs, survey_path(fs, directory, file))) for file in files]
     surveys = [fact.survey for fact in facts]
@@ -160,6 +162,9 @@ def make_plan(fs: FileSystem, config: Config, files: Sequence[RawFile], director
         d, sparse, keyed = max(s.d for s in surveys), surveys[0].sparse, surveys[0].keyed
     if not d:
         raise DataError(f"{files[0].path}: no row of any file has a feature; there is nothing to learn from: check x")
+    for split, number in zip(tables.SPLITS, split_rows, strict=True):
+        if not number:
+            raise no_row(split, rule, files)
     return Plan(
         files=tuple(files),
         rule=rule,
@@ -194,7 +199,24 @@ def _users_of_splits(files: Sequence[RawFile], surveys: Sequence[Survey], rule: 
     return numbers
 
 
+def _check_indicators(surveys: Sequence[Survey]) -> None:
+    asked = [survey for survey in surveys if survey.indicator is not None]
+    for survey in asked[1:]:
+        first = asked[0]
+        if survey.indicator != first.indicator:
+            kinds = ("an indicator", "ids") if survey.indicator else ("ids", "an indicator")
+            raise DataError(f"{survey.path}: Y holds {kinds[0]}, but {kinds[1]} in {first.path}; make them alike")
+        # With names a column is known by its name, and files may have some labels only.
+        unnamed = survey.label_names is None or first.label_names is None
+        if unnamed and survey.label_columns != first.label_columns:
+            raise DataError(
+                f"{survey.path}: Y has {survey.label_columns} columns, but {first.label_columns} in {first.path}; "
+                f"make them alike, or give label_names"
+            )
+
+
 def _check_alike(facts: Sequence[FileFacts]) -> None:
+    _check_indicators([fact.survey for fact in facts])
     first = facts[0].survey
     for fact in facts[1:]:
         survey = fact.survey

@@ -104,7 +104,8 @@ class WritePart(beam.DoFn):
         yield from rejects_tagged(rejects)
         pairs = int(rows.labels.indptr[-1])
         is_train = tables.SPLITS[split] == "train"
-        yield TaggedOutput(TALLY, Tally.of(rejects, rows_out=len(rows), pairs_out=pairs, train_pairs=pairs * is_train))
+        counts = {"rows_out": len(rows), f"{tables.SPLITS[split]}_rows": len(rows)}
+        yield TaggedOutput(TALLY, Tally.of(rejects, **counts, pairs_out=pairs, train_pairs=pairs * is_train))
         if is_train:
             yield TaggedOutput(COUNTS, np.unique(rows.labels.values, return_counts=True))
 

@@ -171,8 +171,8 @@ def test_ids_of_the_data_are_kept_and_of_two_rows_with_one_id_the_first_stands(t
 
 
 def test_ids_that_are_text_become_keys(tmp_path: Path) -> None:
-    keys = [f"page {i}" for i in range(40)]
-    table = pa.table({"id": keys, "features": [[float(i)] for i in range(40)], "label": ["a", "b"] * 20})
+    keys = [f"page {i}" for i in range(100)]
+    table = pa.table({"id": keys, "features": [[float(i)] for i in range(100)], "label": ["a", "b"] * 50})
     pq.write_table(table, tmp_path / "x.parquet")
     run(tmp_path / "run", train=str(tmp_path / "x.parquet"))
     found = [row for split in ("train", "validation", "test") for row in rows(tmp_path / "run", f"examples/{split}")]
@@ -329,10 +329,10 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "truncated": (b"PAR1abcdef", {"train": "x"}, DataError, "x: not a whole Parquet file"),
     "not a number": ("1 0:1\n1 0:nan\n" * 9, {"train": "x"}, DataError, "x: row 2: feature 0 is nan .*mend the row"),
     "infinite": ("1 0:1\n1 0:inf\n" * 9, {"train": "x"}, DataError, "x: row 2: feature 0 is inf .*9 of 18 rows"),
-    "negative label": ("1 0:1\n-1 0:1\n", {"train": "x"}, DataError, "x: row 2: label -1 is negative"),
+    "negative label": ("1 0:1\n-1 0:1\n" * 20, {"train": "x"}, DataError, "x: row 2: label -1 is negative"),
     "no label": ("0:1\n0:2\n", {"train": "x", "format": "svmlight"}, DataError, "no row of any file has a label"),
     "no feature": ("1\n2\n", {"train": "x", "format": "svmlight"}, DataError, "no row of any file has a feature"),
-    "no label of the list": ("2 2 2\n 0:1\n 0:2\n", {"train": "x"}, DataError, "no training row has a label"),
+    "no label of the list": ("40 2 2\n" + " 0:1\n" * 40, {"train": "x"}, DataError, "no training row has a label"),
     "cut short": ("3 2 2\n1 0:1\n", {"train": "x"}, DataError, "the header says 3 rows but the file has 1"),
     "no labels file": (_arff, {"train": "x.arff"}, DataError, "x.arff: no XML beside it names its labels"),
     "bad tree": ("1 0:1\n", {"train": "x", "hierarchy": "x"}, DataError, "x: line 1 is not 'label TAB parent'"),
@@ -362,16 +362,61 @@ def test_dense_files_of_different_widths_do_not_go_together(tmp_path: Path) -> N
 
 
 def test_ragged_rows_of_a_table_are_refused(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"features": [[1.0, 2.0], [3.0], [4.0, 5.0]], "label": [0, 1, 0]}), tmp_path / "x.parquet")
+    table = pa.table({"features": [[1.0, 2.0], [3.0], *[[4.0, 5.0]] * 38], "label": [0, 1] * 20})
+    pq.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(DataError, match="row 1: 1 features instead of 2"):
         run(tmp_path / "run", train=str(tmp_path / "x.parquet"))
 
 
-def test_a_split_that_gets_no_row_is_one_empty_part(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.txt", "1 0:1\n2 0:1\n")
-    run(tmp_path / "run", train=path, validation=1e-9, test=1e-9)
-    assert manifest(tmp_path / "run", "examples/validation").rows == 0
-    assert len(manifest(tmp_path / "run", "examples/validation").parts) == 1
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_that_gets_no_row_stops_the_run_before_rows_are_read(split: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.txt", "1 0:1\n2 0:1\n" * 20)
+    with pytest.raises(DataError, match=f"x.txt: no row fell into {split}: raise data.{split} or give more rows"):
+        run(tmp_path / "run", train=path, **{"validation": 0.3, "test": 0.3, split: 1e-9})
+    assert not (tmp_path / "run" / "examples").exists()
+
+
+def test_two_indicators_without_names_have_the_same_columns(tmp_path: Path) -> None:
+    y = np.eye(3)[np.arange(30) % 3]
+    one = write_npz(tmp_path / "1.npz", X=np.ones((30, 2)), Y=y)
+    two = write_npz(tmp_path / "2.npz", X=np.zeros((30, 2)), Y=y[:, :2])
+    with pytest.raises(DataError, match=r"2\.npz: Y has 2 columns, but 3 in .*1\.npz; make them alike, or give label"):
+        run(tmp_path / "run", train=one, test=two)
+
+
+def test_files_agree_about_what_y_is(tmp_path: Path) -> None:
+    one = write_npz(tmp_path / "1.npz", X=np.ones((30, 2)), Y=np.eye(3)[np.arange(30) % 3])
+    two = write_npz(tmp_path / "2.npz", X=np.ones((30, 2)), Y=np.array([[5, 7], [8, 9], [7, 9]] * 10))
+    with pytest.raises(DataError, match=r"2\.npz: Y holds ids, but an indicator in .*1\.npz; make them alike"):
+        run(tmp_path / "run", train=one, test=two)
+
+
+def test_a_hierarchy_that_knows_no_label_is_refused(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "x.npz", X=np.ones((40, 2)), y=np.arange(40) % 4)
+    tree = write(tmp_path / "tree.tsv", "dog\tanimal\ncat\tanimal\n")
+    with pytest.raises(DataError, match=r"tree\.tsv: it names none of the labels \('0', …\)"):
+        run(tmp_path / "run", train=path, hierarchy=tree)
+
+
+def test_launches_do_not_share_their_surveys_and_leave_none_behind(tmp_path: Path) -> None:
+    run(tmp_path, format="digits")
+    assert not list((tmp_path / "log").glob("survey*"))
+    other = tmp_path / "log" / "survey"
+    other.mkdir()
+    write(other / "file-000000.json", "of another launch")
+    run(tmp_path, format="digits", seed=1)
+    assert [path.name for path in (tmp_path / "log").glob("survey*")] == ["survey"]
+    assert (other / "file-000000.json").read_text() == "of another launch"
+    with pytest.raises(DataError):
+        run(tmp_path, train=write(tmp_path / "x", "1 0:1\n-1 0:1\n" * 40))
+    assert [path.name for path in (tmp_path / "log").glob("survey*")] == ["survey"]
+
+
+def test_the_log_says_what_was_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "x.txt", "1 0:1\n2 6:1\n" * 20)
+    with caplog.at_level("INFO", "awe"):
+        run(tmp_path / "run", train=path)
+    assert "1 file: 40 rows, 2 labels, d = 7" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------------------ real data

@@ -56,6 +56,11 @@ def test_where_nothing_fits_the_key_is_named() -> None:
         detect(b"once upon a time\nthere was\n", "f")
 
 
+def test_lines_that_end_in_carriage_returns_alone_are_not_understood() -> None:
+    with pytest.raises(DataError, match="f: its lines end in CR alone; convert them to LF"):
+        detect(b"1 3:0.5\r2 4:1\r", "f")
+
+
 def test_an_empty_file_is_a_data_error() -> None:
     with pytest.raises(DataError, match="the file is empty"):
         detect(b"\n\n", "f")

@@ -32,6 +32,7 @@ def test_what_was_written_is_read_back(lists: dict[int, list[int]]) -> None:
         (b"-2 5", "user -2 is negative"),
         (b"2 -5", "item -5 is negative"),
         (b"2 5,6", "item '5,6' is not an integer"),
+        (b"2 5\r4 6", "a carriage return inside the line"),
         (b"2 99999999999999999999", "item 99999999999999999999 is too large"),
         (b"\xe9 5", r"user '\\xe9' is not an integer"),
         (b"2 " + b"9" * 10000, "item '" + "9" * 40 + "' is not an integer"),

@@ -76,6 +76,53 @@ def test_a_wide_indicator_with_a_strange_value_loses_that_row_only() -> None:
     assert [(r.line, r.reason) for r in rejects_of(blocks)] == [(1, "label 1 is 7 (must be 0 or 1)")]
 
 
+@pytest.mark.parametrize("value", [np.nan, 2.0, -1.0, 0.5])
+def test_one_strange_cell_makes_no_ids_of_an_indicator(value: float) -> None:
+    y = np.zeros((20, 3))
+    y[np.arange(20), np.arange(20) % 3] = 1
+    y[7, 2] = value
+    content = archive(X=np.ones((20, 2)), Y=y)
+    blocks = blocks_of(npz, content)
+    assert survey_of(npz, content).indicator
+    assert [(r.line, r.reason) for r in rejects_of(blocks)] == [(7, f"label 2 is {value} (must be 0 or 1)")]
+    assert labels_of(blocks) == [[i % 3] for i in range(20) if i != 7]
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([[0, 1], [1, 2], [0, 2], [1, 0]]),
+        np.array([[1, 0, 0], [0, 1, 7], [0, 0, 1], [5, 0, 0]]),
+        np.array([[0], [1], [1], [0]]),
+        np.array([[0.0], [1.0], [np.nan], [0.0]]),
+    ],
+)
+def test_a_y_that_could_be_ids_or_an_indicator_is_not_guessed(y: np.ndarray) -> None:
+    with pytest.raises(DataError, match=r"could be ids or an indicator; give ids as y with one axis, or .* 0 and 1"):
+        survey_of(npz, archive(X=X, Y=y))
+
+
+def test_label_names_say_what_y_is() -> None:
+    doubtful = np.array([[0, 1], [1, 2], [0, 2], [1, 0]])
+    ids = archive(X=X, Y=doubtful, label_names=np.array(["a", "b", "c"]))
+    assert survey_of(npz, ids).indicator is False
+    assert labels_of(blocks_of(npz, ids)) == doubtful.tolist()
+    indicator = archive(X=X, Y=doubtful, label_names=np.array(["a", "b"]))
+    assert survey_of(npz, indicator).indicator is True
+    assert labels_of(blocks_of(npz, indicator)) == [[1], [0]]
+
+
+def test_a_column_of_truth_values_is_an_indicator_of_one_label() -> None:
+    content = archive(X=X, Y=np.array([[True], [False], [True], [False]]))
+    assert labels_of(blocks_of(npz, content)) == [[0], [], [0], []]
+
+
+def test_an_indicator_has_a_column_for_each_name() -> None:
+    y = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]], dtype=bool)
+    with pytest.raises(DataError, match=r"Y has 3 columns but label_names has 4; an indicator has one per name"):
+        survey_of(npz, archive(X=X, Y=y, label_names=np.array(list("abcd"))))
+
+
 def test_several_ids_a_row() -> None:
     y = np.array([[5, 2], [3, 9], [2, 5], [4, 4]])
     content = archive(X=X, Y=y)
@@ -139,6 +186,12 @@ def test_ids_and_weights_are_taken_and_a_negative_weight_is_refused() -> None:
         (archive(X=X.astype(str), y=np.arange(4)), "X must be numbers"),
         (archive(X=X, y=np.array([None, 1, 2, 3])), "pickled objects"),
         (archive(X=X, y=np.arange(4), label_names=np.array(["a", "a"])), "a name stands twice"),
+        (archive(X=X, y=np.arange(4), label_names=np.zeros(0, "U1")), "label_names is empty"),
+        (archive(X=X, Y=np.zeros((4, 0))), "Y has no column"),
+        (archive(X=X, y=np.zeros((4, 0), "U1")), "y has no column"),
+        (archive(X=X[:, :0], y=np.arange(4)), "X has no column"),
+        (archive(X=X, y=np.arange(4), weight=np.ones((4, 2))), "weight must be numbers with one axis"),
+        (archive(X=X, y=np.arange(4), weight=np.array(list("abcd"))), "weight must be numbers with one axis"),
     ],
 )
 def test_a_file_that_is_no_such_archive_ends_with_one_line(content: bytes, message: str) -> None:

@@ -46,6 +46,21 @@ def test_a_header_is_told_by_its_words(content: bytes, has_header: bool) -> None
     assert sum(map(len, blocks_of(pairs, content))) == content.count(b"\n") - has_header
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"item,user", "the columns are item,user; they must be user,item[,rating[,time]]"),
+        (b"movieId,userId,rating", "the columns are movieId,userId,rating; they must be"),
+        (b"user,item,item", "column item stands twice"),
+        (b"user,item,timestamp", "the columns are user,item,timestamp; they must be"),
+    ],
+)
+def test_columns_in_another_order_are_not_taken_for_users_and_items(header: bytes, message: str) -> None:
+    with pytest.raises(DataError) as raised:
+        blocks_of(pairs, header + b"\n1,2,3\n")
+    assert message in str(raised.value)
+
+
 def test_users_are_integers_only_if_all_are_spelt_as_one() -> None:
     survey = survey_of(pairs, b"10,1\n9,2\n")
     assert survey.users is not None
@@ -72,6 +87,7 @@ def test_a_least_rating_without_ratings_ends_with_one_line() -> None:
     [
         (b"1", "1 fields (must be user,item[,rating[,time]])"),
         (b"1,2,3,4,5", "5 fields (must be user,item[,rating[,time]])"),
+        (b"1,2\r3,4", "a carriage return inside the line"),
         (b",2", "no user"),
         (b"1, ", "no item"),
         (b"-1,2", "user -1 is negative"),

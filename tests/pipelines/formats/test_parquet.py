@@ -23,6 +23,13 @@ def file_of(**columns: Any) -> bytes:
 DENSE = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
 
 
+def twice(name: str) -> bytes:
+    table = pa.table({"features": DENSE, "label": [1, 2, 3]})
+    buffer = io.BytesIO()
+    pq.write_table(table.append_column(name, table.column(name)), buffer)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     "kind", [pa.list_(pa.float32(), 2), pa.list_(pa.float64()), pa.large_list(pa.float32()), pa.list_(pa.int16())]
 )
@@ -50,6 +57,12 @@ def test_ids_are_taken_and_text_becomes_key_and_id() -> None:
     assert block.ids[0] == block.ids[2] != block.ids[1]
 
 
+def test_labels_that_are_whole_floats_are_integers() -> None:
+    content = file_of(features=DENSE, label=[4.0, None, 0.0])
+    assert survey_of(parquet, content).label_values.tolist() == [0, 4]
+    assert labels_of(blocks_of(parquet, content)) == [[4], [], [0]]
+
+
 def test_a_dictionary_of_strings_is_read_as_strings() -> None:
     label = pa.array(["a", "b", "a"]).dictionary_encode()
     assert labels_of(blocks_of(parquet, file_of(features=DENSE, label=label))) == [["a"], ["b"], ["a"]]
@@ -63,6 +76,11 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"features": [[1.0, 2.0], [1e300, 1.0], [5.0, 6.0]]}, "feature 0 is inf (must be finite in float32)"),
     ({"label": [1, -2, 3]}, "label -2 is negative"),
     ({"label": pa.array([1, 2**63, 3], pa.uint64())}, f"label {2**63} is too large"),
+    ({"label": [1.0, 1.5, 3.0]}, "label 1.5 is not an integer"),
+    ({"label": [1.0, float("nan"), 3.0]}, "label nan is not an integer"),
+    ({"label": [1.0, 1e30, 3.0]}, "label 1e+30 is too large"),
+    ({"label": [1.0, -2.0, 3.0]}, "label -2.0 is negative"),
+    ({"labels": [[1.0], [2.0, 0.5], [3.0]], "label": None}, "label 0.5 is not an integer"),
     ({"id": pa.array([1, None, 3])}, "id is missing (null)"),
     ({"weight": [1.0, -0.5, 1.0]}, "weight is -0.5 (must be 0 or more, and finite)"),
     ({"weight": [1.0, None, 1.0]}, "weight is nan (must be 0 or more, and finite)"),
@@ -71,7 +89,8 @@ BAD_ROWS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("columns", "reason"), BAD_ROWS)
 def test_a_bad_row_is_refused_and_the_others_stay(columns: dict[str, Any], reason: str) -> None:
-    blocks = blocks_of(parquet, file_of(**{"features": DENSE, "label": [1, 2, 3], **columns}))
+    given = {"features": DENSE, "label": [1, 2, 3], **columns}
+    blocks = blocks_of(parquet, file_of(**{name: column for name, column in given.items() if column is not None}))
     assert [(r.line, r.reason) for r in rejects_of(blocks)] == [(1, reason)]
     assert labels_of(blocks) == [[1], [3]]
     np.testing.assert_array_equal(x_of(blocks, 2), [DENSE[0], DENSE[2]])
@@ -82,7 +101,7 @@ def test_a_bad_row_is_refused_and_the_others_stay(columns: dict[str, Any], reaso
     [
         ([1, 1], [1.0, 2.0], "feature 1 is given twice"),
         ([-1], [1.0], "feature index -1 is negative"),
-        ([2**40], [1.0], f"feature index {2**40} is too large (must be below 2147483647)"),
+        ([2**40], [1.0], f"feature index {2**40} is too large (must be below {2**27})"),
         ([1, 2], [1.0], "2 indices but 1 values"),
         (None, [1.0], "no features (null)"),
         ([None], [1.0], "a feature index is missing (null)"),
@@ -103,7 +122,10 @@ def test_a_bad_sparse_row_is_refused_and_the_others_stay(indices: Any, values: A
         (file_of(features=pa.array([], pa.list_(pa.float32())), label=pa.array([], pa.int32())), "no row"),
         (file_of(x=DENSE, label=[1, 2, 3]), "give either a column features or columns indices and values"),
         (file_of(features=DENSE, y=[1, 2, 3]), "give one column labels or label"),
-        (file_of(features=DENSE, label=[1.0, 2.0, 3.0]), "labels must be integers or strings"),
+        (file_of(features=DENSE, label=[True, False, True]), "labels must be integers or strings"),
+        (file_of(features=pa.array([[], []], pa.list_(pa.float32())), label=[1, 2]), "no row has a feature"),
+        (twice("label"), "column label stands twice"),
+        (twice("features"), "column features stands twice"),
         (file_of(features=["a", "b", "c"], label=[1, 2, 3]), "it must hold lists of numbers"),
     ],
 )

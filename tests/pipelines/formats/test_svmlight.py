@@ -111,6 +111,31 @@ def test_another_number_of_rows_than_the_header_says_is_a_file_cut_short() -> No
         survey_of(svmlight, b"3 9 5\n1 0:1\n1 0:1\n")
 
 
+def test_one_strange_index_does_not_make_x_huge() -> None:
+    content = b"1 0:1\n1 134217728:1\n1 3:1\n"
+    (rejected,) = rejects_of(blocks_of(svmlight, content))
+    assert (rejected.line, rejected.reason) == (2, "feature index 134217728 is too large (must be below 134217728)")
+    assert survey_of(svmlight, content).d == 4
+    assert survey_of(svmlight, b"1 134217727:1\n").d == 2**27
+    assert survey_of(svmlight, b"1 134217729 2\n1 134217728:1\n").d == 2**27 + 1
+
+
+@pytest.mark.parametrize("header", [b"1 99999999999 2", b"1 5 2000000000", b"1 0 2", b"1 5 0"])
+def test_a_header_that_cannot_be_ends_with_one_line(header: bytes) -> None:
+    with pytest.raises(DataError, match=r"^data/file: the header says \d+ (features|labels); [^\n]*$"):
+        survey_of(svmlight, header + b"\n1 0:1\n")
+
+
+def test_a_carriage_return_inside_a_line_joins_no_two_rows() -> None:
+    blocks = blocks_of(svmlight, b"1 0:1\n1 0:1\r 1:2\n1 0:1\r\n")
+    assert [(r.line, r.reason) for r in rejects_of(blocks)] == [(2, "a carriage return inside the line")]
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_not_understood() -> None:
+    with pytest.raises(DataError, match=r"^data/file: its lines end in CR alone; convert them to LF$"):
+        survey_of(svmlight, b"1 0:1\r1 0:2\r1 1:1\r")
+
+
 @pytest.mark.parametrize("content", [b"", b"\n \r\n\n", b"\xef\xbb\xbf"])
 def test_an_empty_file_ends_with_one_line(content: bytes) -> None:
     with pytest.raises(DataError, match=r"^data/file: the file is empty; [^\n]*$"):

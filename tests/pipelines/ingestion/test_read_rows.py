@@ -63,7 +63,7 @@ def test_what_adds_up_passes_and_is_counted() -> None:
     tallies = [
         Tally.of([LATER], rows_in=60),
         Tally.of([], rows_in=40),
-        Tally.of([FIRST], rows_out=98, train_pairs=5),
+        Tally.of([FIRST], rows_out=98, train_pairs=5, validation_rows=9, test_rows=20),
         Tally({"rejects_written": 2}),
     ]
     assert reconcile(None, tallies, plan(100), 0.02, "r") == {"r": {"rows_in": 100, "rejects": 2}}
@@ -82,6 +82,13 @@ def test_what_adds_up_passes_and_is_counted() -> None:
 def test_what_does_not_add_up_stops_the_run(counts: dict[str, int], users: bool, message: str) -> None:
     with pytest.raises(DataError, match=message):
         reconcile(None, [Tally(counts)], plan(100, users), 0.5, "r")
+
+
+@pytest.mark.parametrize("empty", ["validation", "test"])
+def test_a_split_that_lost_all_its_rows_stops_the_run(empty: str) -> None:
+    rows = {"validation_rows": 1, "test_rows": 1, f"{empty}_rows": 0}
+    with pytest.raises(DataError, match=f"no row fell into {empty}: raise data.{empty} or give more rows"):
+        reconcile(None, [Tally({"rows_in": 100, "rows_out": 100, "train_pairs": 1, **rows})], plan(100), 0.5, "r")
 
 
 def test_too_many_rejects_stop_the_run_with_the_first_of_them() -> None:

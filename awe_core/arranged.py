@@ -78,15 +78,3 @@ def take(block: Block, rows: NDArray[np.intp]) -> Block:
         weight=block.weight[rows],
         affinity=None if block.affinity is None else block.affinity[rows],
     )
-
-
-def join(first: Block, second: Block) -> Block:
-    """The rows of two blocks without affinities, one after the other."""
-    stack = (lambda pair: sp.csr_matrix(sp.vstack(pair))) if sp.issparse(first.features) else np.concatenate
-    return Block(
-        ids=np.concatenate([first.ids, second.ids]),
-        features=stack([first.features, second.features]),
-        labels=sp.csr_matrix(sp.vstack([first.labels, second.labels])),
-        seen=sp.csr_matrix(sp.vstack([first.seen, second.seen])),
-        weight=np.concatenate([first.weight, second.weight]),
-    )

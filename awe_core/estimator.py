@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy.sparse as sp
@@ -188,6 +188,8 @@ class AffinityWeightedEmbedding(BaseEstimator):
         check_is_fitted(self, "models_")
         last = self.iterations if iteration is None else iteration
         chosen = method or ("awe" if last else "wsabie")
+        if chosen not in get_args(Method) or (chosen != "wsabie" and not last):
+            raise ValueError(f"method {chosen!r} is none of {', '.join(get_args(Method))} at iteration {last}")
         rows = X.shape[0] if hasattr(X, "shape") else len(X)  # type: ignore[arg-type]
         ids = _new_ids(self._base.whole.ids, rows) if ids is None else ids
         queries = self._arranged(_block(X, sp.csr_matrix((rows, self.labels_)), ids, seen, None))
@@ -284,8 +286,8 @@ def _block(
     weight: NDArray[np.float32] | None,
 ) -> Block:
     features: Features = check_array(X, accept_sparse="csr", dtype=np.float32, input_name="X")
-    labels = sp.csr_matrix(Y)
-    labels.sort_indices()
+    features = _sorted_copy(features) if sp.issparse(features) else features
+    labels = _sorted_copy(Y)
     labels.eliminate_zeros()
     rows = features.shape[0]
     if labels.shape[0] != rows:
@@ -294,9 +296,16 @@ def _block(
         ids=np.arange(rows) if ids is None else np.asarray(ids, np.int64),
         features=features,
         labels=labels,
-        seen=sp.csr_matrix(labels.shape, dtype=np.float32) if seen is None else sp.csr_matrix(seen),
+        seen=sp.csr_matrix(labels.shape, dtype=np.float32) if seen is None else _sorted_copy(seen),
         weight=np.ones(rows, np.float32) if weight is None else np.asarray(weight, np.float32),
     )
+
+
+def _sorted_copy(matrix: ArrayLike | sp.spmatrix) -> sp.csr_matrix:
+    """As CSR with sorted indices; what the caller gave stays as it was."""
+    rows = sp.csr_matrix(matrix, copy=True)
+    rows.sort_indices()
+    return rows
 
 
 def _new_ids(known: Sequence[int] | NDArray[np.int64], rows: int) -> NDArray[np.int64]:

@@ -30,12 +30,17 @@ _FARTHEST = 2.0**40
 """How far out a query's product is taken, in units of the base's scale. Farther out float32 may overflow, and the error
 bound is by far larger than any difference between scores, so that every row would be kept whatever the product says."""
 
+_CENTRED_ROWS = 4096
+"""Rows of the base that are centred in float64 at a time."""
+
 _DIFFERENCE_BYTES = 1 << 22
 """Size of the float64 buffer in which direct differences are taken."""
 
 
 class Base:
-    """A shard of the base, prepared for searches. Memory: the shard twice (float32), and 16 bytes a row.
+    """A shard of the base, prepared for searches.
+
+    Memory: a dense shard twice in float32, and 16 bytes a row; a sparse one once more in float64.
 
     Parameters
     ----------
@@ -102,14 +107,15 @@ class _DenseScores:
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self._mean = vectors.mean(axis=0, dtype=np.float64) if len(vectors) else np.zeros(vectors.shape[1])
-        centred = vectors - self._mean
-        largest = float(np.abs(centred).max(initial=0.0))
+        runs = [slice(start, start + _CENTRED_ROWS) for start in range(0, len(vectors), _CENTRED_ROWS)]
+        largest = max((float(np.abs(vectors[run] - self._mean).max()) for run in runs), default=0.0)
         self.scale = 2.0 ** -np.ceil(np.log2(largest)) if largest else 1.0
         # |error| ≤ (d + 1)u(‖q‖²/2 + ‖b‖²) for the product in any order of summation, u‖b‖²/2 for its last column and
         # 2u(‖q‖² + ‖b‖²) for rounding the centred vectors, u = 2⁻²⁴; the margin covers second-order terms and float64.
         self.kappa = 1.02 * (vectors.shape[1] + 8) * 2.0**-24
         self._augmented = np.empty((len(vectors), vectors.shape[1] + 1), np.float32)
-        self._augmented[:, :-1] = centred * self.scale
+        for run in runs:
+            self._augmented[run, :-1] = (vectors[run] - self._mean) * self.scale
         self.norms = np.einsum("ij,ij->i", self._augmented[:, :-1], self._augmented[:, :-1], dtype=np.float64)
         self._augmented[:, -1] = -(0.5 - self.kappa) * self.norms
 

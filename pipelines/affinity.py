@@ -17,15 +17,15 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-import scipy.sparse as sp
 
+from awe_core.neighbours import Neighbours
 from awe_core.rows import entry_positions, row_of_entry
 from pipelines import counters
 from pipelines.config import Affinity, Config
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import same_ids
 from pipelines.knn_join import VectorDataset
-from pipelines.neighbour_affinity import NeighbourAffinity
+from pipelines.neighbour_affinity import NeighbourAffinity, Weigher
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, features_facts, timed
 from schemas import convert, tables
@@ -69,7 +69,6 @@ class Reweight(beam.PTransform):
             [split.embeddings for split in self._splits],
             self._labels,
             self._config.affinity,
-            self._config.data.block_rows,
             self._config.run.seed,
         )
         plans = [split.plan for split in self._splits]
@@ -78,20 +77,23 @@ class Reweight(beam.PTransform):
             [plan.directory for plan in plans],
         )
         return (
-            affinity.blocks
-            | "write part" >> beam.ParDo(_WritePart(self._fs, self._splits))
+            affinity.parts
+            | "weigh and write part"
+            >> beam.ParDo(
+                _WritePart(self._fs, self._splits, affinity.weigher), beam.pvalue.AsSingleton(affinity.median)
+            )
             | "commit" >> CommitDatasets(self._fs, plans, late_facts=beam.pvalue.AsSingleton(facts))
         )
 
 
 class _WritePart(beam.DoFn):
-    def __init__(self, fs: FileSystem, splits: list[AffinitySplit]) -> None:
-        self._fs, self._splits = fs, splits
+    def __init__(self, fs: FileSystem, splits: list[AffinitySplit], weigher: Weigher) -> None:
+        self._fs, self._splits, self._weigher = fs, splits, weigher
 
     def process(
-        self, weighed: tuple[tuple[int, int], Iterable[tuple[int, sp.csr_matrix]]]
+        self, gathered: tuple[tuple[int, int], Iterable[tuple[int, Neighbours] | None]], median: float
     ) -> Iterator[tuple[str, Part]]:
-        (position, k), blocks = weighed
+        (position, k), found = gathered
         split = self._splits[position]
         part = split.manifest.parts[k]
         on_true: list[float] = []
@@ -102,19 +104,18 @@ class _WritePart(beam.DoFn):
             PartWriter(self._fs, split.plan.directory, k, split.plan.schema) as writer,
         ):
             rows = reader.rows_of_block
-            for index, affinity in blocks:
+            for index, affinity in self._weigher.blocks(found, median):
                 table = reader.block(index)
                 same_ids(table.column("id"), embeddings.block(index, ["id"]).column("id"), embeddings.where(index))
                 truth = convert.lists(table, "labels", affinity.shape[1], reader.where(index))
-                found = entry_positions(affinity, row_of_entry(truth), truth.indices)
-                on_true += affinity.data[found[found >= 0]].tolist()
-                pairs, covered = pairs + len(found), covered + int((found >= 0).sum())
+                at = entry_positions(affinity, row_of_entry(truth), truth.indices)
+                on_true += affinity.data[at[at >= 0]].tolist()
+                pairs, covered = pairs + len(at), covered + int((at >= 0).sum())
                 columns = {name: table.column(name) for name in table.column_names}
                 columns["candidates"] = convert.list_array(affinity)
                 columns["affinity"] = convert.value_array(affinity)
                 writer.write(pa.table(columns))
                 counters.count("rows_reweighted", rows[index])
-        assert writer.part is not None
         if writer.part.rows != part.rows:
             raise DataError(
                 f"{split.plan.directory}, part {k}: {writer.part.rows} of {part.rows} rows came out of the join: the "

@@ -9,16 +9,17 @@ and 64 MiB of scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from awe_core import scoring
+from awe_core.examples import Block
+from awe_core.neighbours import Neighbours
 from pipelines import counters
 from pipelines.config import Affinity
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
@@ -26,18 +27,19 @@ from pipelines.example_blocks import read_examples
 from pipelines.knn_join import VectorDataset
 from pipelines.labels import read_labels
 from pipelines.models import gate_of, load_model, load_ridge, model_file
-from pipelines.neighbour_affinity import NeighbourAffinity
+from pipelines.neighbour_affinity import NeighbourAffinity, Weigher
 from pipelines.process_cache import ProcessCache
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, timed, write_seconds
 from schemas import convert, tables
+from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.manifest import Manifest, read_manifest, recipe_of
 from schemas.model_file import ModelFile
 from schemas.parts import Part, PartReader, PartWriter
 
 VERSION = 1
-_RANKERS = ProcessCache(4)
+_RANKERS = ProcessCache[scoring.Rank](4)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,17 @@ class Ranker:
     gate_model: ModelFile
     labels_directory: str
     labels: Manifest
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The same for the same tensors, whatever is ranked with them."""
+        return (
+            self.method,
+            str(self.k),
+            self.model.fingerprint,
+            self.gate_model.fingerprint,
+            self.labels.fingerprint,
+        )
 
     def load(self, fs: FileSystem) -> scoring.Rank:
         """The ranking function, with its tensors."""
@@ -96,44 +109,38 @@ class Annotate(beam.PTransform):
         splits: Sequence[AnnotateSplit],
         base: Sequence[VectorDataset],
         affinity: Affinity,
-        block_rows: int,
         seed: int,
     ) -> None:
         super().__init__()
-        self._fs, self._splits, self._base = fs, list(splits), list(base)
-        self._affinity, self._block_rows, self._seed = affinity, block_rows, seed
+        self._fs, self._base, self._affinity, self._seed = fs, list(base), affinity, seed
+        self._splits = [split for split in splits if split.ranker.method != "knn"]
+        self._by_neighbours = [split for split in splits if split.ranker.method == "knn"]
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        by_neighbours = [s for s, split in enumerate(self._splits) if split.ranker.method == "knn"]
-        tasks = [
-            (s, k, None)
-            for s, split in enumerate(self._splits)
-            if s not in by_neighbours
-            for k in range(split.plan.parts)
-        ]
-        parts = begin | "list parts" >> beam.Create(tasks, reshuffle=False)
-        found = [parts | "spread parts" >> beam.Reshuffle()]  # the list is one bundle
-        if by_neighbours:
-            found.append(self._neighbours(begin, by_neighbours))
-        return (
-            found
-            | "all methods" >> beam.Flatten()
+        tasks = [(s, k) for s, split in enumerate(self._splits) for k in range(split.plan.parts)]
+        ranked = [
+            begin
+            | "list parts" >> beam.Create(tasks, reshuffle=False)
+            | "spread parts" >> beam.Reshuffle()  # the list is one bundle
             | "rank part" >> beam.ParDo(_RankPart(self._fs, self._splits))
-            | "commit" >> CommitDatasets(self._fs, [split.plan for split in self._splits])
-        )
+        ]
+        if self._by_neighbours:
+            ranked.append(self._rank_by_neighbours(begin))
+        plans = [split.plan for split in [*self._splits, *self._by_neighbours]]
+        return ranked | "all methods" >> beam.Flatten() | "commit" >> CommitDatasets(self._fs, plans)
 
-    def _neighbours(self, begin: beam.pvalue.PBegin, positions: list[int]) -> beam.PCollection:
-        """G by neighbours in the space of the features themselves, for the method `knn`."""
+    def _rank_by_neighbours(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        """The method `knn`: G by neighbours in the space of the features themselves."""
         affinity = begin | "neighbours in the input space" >> NeighbourAffinity(
             self._fs,
             self._base,
-            [self._splits[s].source for s in positions],
+            [split.source for split in self._by_neighbours],
             int(self._base[0].manifest.facts["labels"]),
             self._affinity,
-            self._block_rows,
             self._seed,
         )
-        return affinity.blocks | "as tasks" >> beam.MapTuple(lambda key, blocks: (positions[key[0]], key[1], blocks))
+        rank = _RankNeighbours(self._fs, self._by_neighbours, affinity.weigher)
+        return affinity.parts | "weigh and rank part" >> beam.ParDo(rank, beam.pvalue.AsSingleton(affinity.median))
 
 
 class _RankPart(beam.DoFn):
@@ -143,31 +150,59 @@ class _RankPart(beam.DoFn):
     def setup(self) -> None:
         threadpool_limits(1)
 
-    def process(self, task: tuple[int, int, list[tuple[int, sp.csr_matrix]] | None]) -> Iterator[tuple[str, Part]]:
-        position, k, affinities = task
-        split = self._splits[position]
-        ranker, source = split.ranker, split.source
-        rank = _RANKERS.get(ranker.method + split.plan.recipe, lambda: ranker.load(self._fs))
-        weights = dict(affinities or [])
-        with (
-            PartReader(self._fs, source.directory, source.manifest.parts[k]) as reader,
-            PartWriter(self._fs, split.plan.directory, k, split.plan.schema) as writer,
-        ):
-            for index in range(reader.blocks):
-                block = read_examples(reader, index, source.manifest.facts)
-                if affinities is not None:
-                    block = replace(block, affinity=weights[index])
+    def process(self, task: tuple[int, int]) -> Iterator[tuple[str, Part]]:
+        split, k = self._splits[task[0]], task[1]
+        with PartReader(self._fs, split.source.directory, split.source.manifest.parts[k]) as reader:
+            yield self._write_part(split, k, reader, self._read(split, reader))
+
+    def _read(self, split: AnnotateSplit, reader: PartReader) -> Iterator[tuple[int, Block]]:
+        for index in range(reader.blocks):
+            yield index, read_examples(reader, index, split.source.manifest.facts)
+
+    def _write_part(
+        self, split: AnnotateSplit, k: int, reader: PartReader, blocks: Iterator[tuple[int, Block]]
+    ) -> tuple[str, Part]:
+        """Rank the blocks of a part and write them."""
+        ranker = split.ranker
+        rank = _RANKERS.get(ranker.key, lambda: ranker.load(self._fs))
+        with PartWriter(self._fs, split.plan.directory, k, split.plan.schema) as writer:
+            for index, block in blocks:
                 with counters.kernel(f"rank {ranker.method} {split.split}"):
                     ranking = rank(block)
                 columns = {"id": pa.array(block.ids)}
-                if source.manifest.facts["key"]:
+                if split.source.manifest.facts["key"]:
                     columns["key"] = reader.block(index, ["key"]).column("key").combine_chunks()
                 columns["labels"] = convert.ragged_array(ranking.indptr, ranking.labels)
                 columns["scores"] = convert.ragged_array(ranking.indptr, ranking.scores)
                 writer.write(pa.table(columns))
                 counters.count("rows_ranked", len(block))
-        assert writer.part is not None
-        yield split.plan.directory, writer.part
+        rows = split.source.manifest.parts[k].rows
+        if writer.part.rows != rows:
+            raise DataError(
+                f"{split.plan.directory}, part {k}: {writer.part.rows} of {rows} rows came out of the join: the runner "
+                "lost an element; run it again"
+            )
+        return split.plan.directory, writer.part
+
+
+class _RankNeighbours(_RankPart):
+    """Ranks by the affinities that the neighbours of a part give, a block at a time."""
+
+    def __init__(self, fs: FileSystem, splits: list[AnnotateSplit], weigher: Weigher) -> None:
+        super().__init__(fs, splits)
+        self._weigher = weigher
+
+    def process(  # type: ignore[override]
+        self, gathered: tuple[tuple[int, int], Iterable[tuple[int, Neighbours] | None]], median: float
+    ) -> Iterator[tuple[str, Part]]:
+        (position, k), found = gathered
+        split = self._splits[position]
+        with PartReader(self._fs, split.source.directory, split.source.manifest.parts[k]) as reader:
+            blocks = (
+                (index, replace(read_examples(reader, index, split.source.manifest.facts), affinity=affinity))
+                for index, affinity in self._weigher.blocks(found, median)
+            )
+            yield self._write_part(split, k, reader, blocks)
 
 
 def plan_split(
@@ -217,7 +252,7 @@ def build(
 ) -> Any:
     """Wire the job."""
     config = context.config
-    transform = Annotate(context.fs, splits, base, config.affinity, config.data.block_rows, config.run.seed)
+    transform = Annotate(context.fs, splits, base, config.affinity, config.run.seed)
     return pipeline | "annotate" >> transform
 
 
@@ -232,5 +267,5 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     with timed(context.short(lane.predictions(iteration, "", ""))):
         table = context.job(f"annotate-{iteration}", lambda pipeline: build(pipeline, context, todo, base))
     for split in todo:
-        milliseconds = table.get(f"rank {split.ranker.method} {split.split}_ms", {"sum": 0})["sum"]
-        write_seconds(context, lane, iteration, split.ranker.method, split.split, milliseconds / 1000)
+        microseconds = table.get(f"rank {split.ranker.method} {split.split}_us", {"sum": 0})["sum"]
+        write_seconds(context, lane, iteration, split.ranker.method, split.split, microseconds / 1e6)

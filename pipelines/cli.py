@@ -97,6 +97,7 @@ def _run_directory(root: str) -> RunDirectory:
 def _ingest(config_path: str | None, run_root: str, runner: str, flags: Sequence[str]) -> None:
     context = _context(config_path, run_root, runner, flags)
     ingest.main(context)
+    context.write_configuration()
 
 
 def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
@@ -106,6 +107,7 @@ def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
             raise ConfigError(f"--iteration={iteration}: the first iteration that has '{name}' is {first}")
         for lane in context.run.lanes(context.config):
             stage(context, lane, iteration)
+        context.write_configuration()
 
     option = click.option(
         "--iteration", default=first, show_default=True, metavar="T", help="0 is Wsabie, 1 the first AWE."
@@ -152,8 +154,8 @@ def _parse_seeds(text: str) -> list[int]:
 def run_all(context: Context) -> None:
     """All stages of a run in their order, lane after lane: the final one takes its epochs from the selection."""
     ingest.main(context)
+    context.write_configuration()
     config: Config = context.config
-    context.fs.put(context.run.path("run.toml"), config.to_toml())
     for lane in context.run.lanes(config):
         for iteration in range(config.run.iterations + 1):
             if iteration:

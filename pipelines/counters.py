@@ -34,11 +34,11 @@ def member(name: str, value: str) -> None:
 
 @contextmanager
 def kernel(name: str) -> Iterator[None]:
-    """Time a stretch of numerics, in milliseconds of wall time, and note which worker it ran on."""
+    """Time a stretch of numerics, in microseconds of wall time, and note which worker it ran on."""
     member("kernel_workers", f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}")
     start = perf_counter_ns()
     yield
-    observe(f"{name}_ms", (perf_counter_ns() - start) // 1_000_000)
+    observe(f"{name}_us", (perf_counter_ns() - start) // 1_000)
 
 
 def totals(result: PipelineResult) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import apache_beam as beam
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from awe_core.model import Model
 from pipelines import counters
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import read_examples
@@ -29,7 +30,7 @@ from schemas.model_file import ModelFile
 from schemas.parts import Part, PartReader, PartWriter
 
 VERSION = 1
-_MODELS = ProcessCache(1)
+_MODELS = ProcessCache[Model](1)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def plan_split(
     examples: str, manifest: Manifest, embeddings: str, model: ModelFile, inputs: dict[str, str]
 ) -> EmbedSplit:
     """What embedding a split will write; `inputs` are the fingerprints of examples and model."""
-    facts = {"dimension": model.facts["settings"]["D"], "labels": manifest.facts["labels"]}
+    facts = {name: manifest.facts[name] for name in ("labels", "block_rows")}
+    facts["dimension"] = model.facts["settings"]["D"]
     recipe = recipe_of("embed", VERSION, {}, inputs)
     schema = tables.embeddings(facts["dimension"])
     plan = DatasetPlan(embeddings, recipe, schema, len(manifest.parts), facts, inputs)
@@ -98,7 +100,6 @@ class _EmbedPart(beam.DoFn):
                 }
                 writer.write(pa.table(columns))
                 counters.count("rows_embedded", len(block))
-        assert writer.part is not None
         yield split.plan.directory, writer.part
 
 

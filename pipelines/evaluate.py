@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import apache_beam as beam
 import numpy as np
@@ -18,19 +19,19 @@ import numpy as np
 from awe_core import metrics
 from awe_core.ranking import Ranking
 from pipelines import counters, log
-from pipelines.example_blocks import read_examples, same_ids
+from pipelines.example_blocks import read_truth, same_ids
 from pipelines.labels import Labels, read_labels
 from pipelines.process_cache import ProcessCache
 from pipelines.results_table import RowKey, read_results, row_fingerprint
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, read_seconds, timed
 from schemas.errors import DataError
-from schemas.filesystem import FileSystem
+from schemas.filesystem import FileSystem, read_bytes
 from schemas.manifest import Manifest, read_manifest, recipe_of
 from schemas.parts import PartReader
 
 VERSION = 1
-_LABELS = ProcessCache(1)
+_LABELS = ProcessCache[Labels](1)
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,12 @@ class _MeasurePart(beam.DoFn):
             for index in range(examples.blocks):
                 table = predictions.block(index)
                 same_ids(examples.block(index, ["id"]).column("id"), table.column("id"), predictions.where(index))
-                block = read_examples(examples, index, split.manifest.facts)
+                truth, seen = read_truth(examples, index, split.manifest.facts)
                 lists = table.column("labels").combine_chunks()
                 indptr = lists.offsets.to_numpy().astype(np.int64)
                 ranking = Ranking(indptr - indptr[0], lists.flatten().to_numpy(), np.zeros(0, np.float32))
                 with counters.kernel("measure"):
-                    blocks.append(metrics.sums(ranking, block.labels, block.seen, siblings, length))
+                    blocks.append(metrics.sums(ranking, truth, seen, siblings, length))
         yield position, (k, metrics.add(blocks))
 
 
@@ -133,34 +134,17 @@ def _splits(context: Context, lane: Lane, iteration: int) -> list[EvaluateSplit]
     return planned
 
 
-def build(pipeline: beam.Pipeline, context: Context, lane: Lane, splits: Sequence[EvaluateSplit]) -> Any:
-    """Wire the job."""
-    labels = read_manifest(context.fs, context.run.labels, "ingest")
+def build(
+    pipeline: beam.Pipeline, fs: FileSystem, splits: Sequence[EvaluateSplit], labels: tuple[str, Manifest], totals: str
+) -> Any:
+    """Wire the job: the sums of every split, in order, become one JSON file at `totals`."""
     return (
         pipeline
-        | "evaluate" >> Evaluate(context.fs, splits, context.run.labels, labels)
-        | "to one place" >> beam.Map(lambda totals: (0, totals))
+        | "evaluate" >> Evaluate(fs, splits, *labels)
+        | "to one place" >> beam.Map(lambda sums: (0, sums))
         | "gather splits" >> beam.GroupByKey()
-        | "write results" >> beam.Map(_write_results, context, lane, splits)
+        | "write sums" >> beam.MapTuple(lambda _, sums: fs.put(totals, json.dumps(dict(sums)).encode()))
     )
-
-
-def _write_results(
-    gathered: tuple[int, Iterable[tuple[int, dict[str, float]]]],
-    context: Context,
-    lane: Lane,
-    splits: Sequence[EvaluateSplit],
-) -> None:
-    """Put the new rows among those that stand in results.json."""
-    path = context.run.path("results.json")
-    rows = read_results(context.fs, path)
-    for position, totals in gathered[1]:
-        split = splits[position]
-        rows.pop(split.key, None)
-        row = _row(context, lane, split, totals)
-        if row is not None:
-            rows[split.key] = row
-    _put_results(context.fs, path, rows)
 
 
 def _put_results(fs: FileSystem, path: str, rows: dict[RowKey, dict[str, Any]]) -> None:
@@ -199,7 +183,21 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
         log.info(f"results of iteration {iteration} are up to date, skipped")
         return
     with timed(f"results of iteration {iteration}"):
-        context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context, lane, todo))
-    scored = read_results(context.fs, path)
-    for name in sorted({split.split for split in todo if split.key not in scored}):
-        log.info(f"no example of {name} has a label: it is annotated but not scored")
+        for split, totals in zip(todo, _measure(context, todo, iteration), strict=True):
+            rows.pop(split.key, None)
+            row = _row(context, lane, split, totals)
+            if row is None:
+                log.info(f"no example of {split.split} has a label: annotated by {split.method}, not scored")
+            else:
+                rows[split.key] = row
+        _put_results(context.fs, path, rows)
+
+
+def _measure(context: Context, splits: Sequence[EvaluateSplit], iteration: int) -> list[dict[str, float]]:
+    """The sums of every split."""
+    labels = context.run.labels, read_manifest(context.fs, context.run.labels, "ingest")
+    totals = context.run.path("log", f"evaluate-{uuid4().hex}.json")
+    context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context.fs, splits, labels, totals))
+    found = json.loads(read_bytes(context.fs, totals))
+    context.fs.delete([totals])
+    return [found[str(position)] for position in range(len(splits))]

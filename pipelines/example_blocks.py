@@ -33,6 +33,12 @@ def read_examples(reader: PartReader, index: int, facts: Mapping[str, Any]) -> B
     )
 
 
+def read_truth(reader: PartReader, index: int, facts: Mapping[str, Any]) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Labels and seen labels of a block, without its features."""
+    table, where, labels = reader.block(index, ["labels", "seen"]), reader.where(index), int(facts["labels"])
+    return convert.lists(table, "labels", labels, where), convert.lists(table, "seen", labels, where)
+
+
 def block_bytes(block: Block) -> int:
     """Bytes that the arrays of a block hold."""
     arrays: list[Any] = [block.ids, block.weight]

@@ -93,6 +93,7 @@ def plan_datasets(run: RunDirectory, recipe: str, plan: Plan, config: Config) ->
         "key": plan.keyed,
         "one_hot": x == "user",
         "history": x == "history",
+        "block_rows": config.data.block_rows,
     }
     schema = tables.examples(plan.d, plan.sparse, plan.keyed)
     examples = tuple(

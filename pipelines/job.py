@@ -13,9 +13,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
-from apache_beam.runners.runner import PipelineRunner, create_runner
+from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_runner
 
-from pipelines import counters, log
+from pipelines import counters, log, process_cache
 from pipelines.errors import ConfigError, unwrap
 from schemas.filesystem import FileSystem
 
@@ -73,6 +73,15 @@ def make_runner(options: PipelineOptions) -> PipelineRunner | str:
     return str(name)
 
 
+def _wait(result: PipelineResult) -> None:
+    """Wait for a job, and take it down with this process: a cluster would go on without whoever asked for it."""
+    try:
+        result.wait_until_finish()
+    except (SystemExit, KeyboardInterrupt):
+        result.cancel()
+        raise
+
+
 def run_job(
     stage: str, build: Callable[[beam.Pipeline], Any], options: PipelineOptions, fs: FileSystem, log_directory: str
 ) -> dict[str, Any]:
@@ -90,7 +99,7 @@ def run_job(
             with log.kept_quiet(printed):
                 build(pipeline)
                 result = pipeline.run()
-                result.wait_until_finish()
+                _wait(result)
                 if result.state not in ("DONE", "UPDATED"):
                     raise RuntimeError(f"the job ended in state {result.state}")
         except Exception as error:
@@ -100,6 +109,8 @@ def run_job(
             fs.put(path, f"{traceback.format_exc()}\n\nThe workers printed:\n\n{printed.read()}".encode())
             log.detail(f"the whole traceback is in {path}")
             raise cause from error
+        finally:
+            process_cache.clear_all()  # an in-process runner's workers are this process, which may train next
     found = counters.totals(result)
     table = {"stage": stage, "seconds": round(time.monotonic() - start, 3), "counters": found}
     fs.put(fs.join(log_directory, f"{stage}.json"), json.dumps(table, indent=1, sort_keys=True).encode())

@@ -31,10 +31,11 @@ from schemas.manifest import Manifest
 from schemas.parts import Part, PartReader
 
 CACHED_SHARDS = 2
-_BASES = ProcessCache(CACHED_SHARDS)
+_BASES = ProcessCache[Base](CACHED_SHARDS)
 
 _BLOCKS_PER_TASK = 4
-"""Blocks of queries that a task takes through one shard: enough to pay for opening the part, few enough to balance."""
+"""Blocks of queries that a task takes through one shard. Searching 4,096 queries costs several times what loading the
+shard does, whatever its size, so a worker may change its shard from task to task."""
 
 BlockKey = tuple[int, int, int]
 """(position of the dataset among the queries, part, block)."""
@@ -47,16 +48,23 @@ class VectorDataset:
     directory: str
     manifest: Manifest
 
-    def read(self, reader: PartReader, block: int) -> tuple[NDArray[np.int64], Features]:
-        """Ids and vectors of one block."""
-        where = reader.where(block)
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block, as the dataset was written."""
+        return int(self.manifest.facts["block_rows"])
+
+    def ids(self, reader: PartReader, block: int) -> NDArray[np.int64]:
+        """Ids of one block."""
+        return convert.integers(reader.block(block, ["id"]), "id", reader.where(block))
+
+    def vectors(self, reader: PartReader, block: int) -> Features:
+        """Vectors of one block, float32, dense or CSR."""
+        where, dimension = reader.where(block), int(self.manifest.facts["dimension"])
         wanted = {"embedding", "features", "indices", "values"} & self.manifest.columns
-        table = reader.block(block, ["id", *sorted(wanted)])
-        ids = convert.integers(table, "id", where)
-        dimension = int(self.manifest.facts["dimension"])
+        table = reader.block(block, sorted(wanted))
         if "embedding" in wanted:
-            return ids, convert.dense(table, "embedding", dimension, where)
-        return ids, convert.features(table, dimension, where)
+            return convert.dense(table, "embedding", dimension, where)
+        return convert.features(table, dimension, where)
 
 
 @dataclass(frozen=True)
@@ -71,10 +79,10 @@ class _Shard:
         for dataset, part in self.parts:
             with PartReader(fs, dataset.directory, part) as reader:
                 for block in range(reader.blocks):
-                    block_ids, block_vectors = dataset.read(reader, block)
-                    ids.append(block_ids)
-                    vectors.append(block_vectors)
+                    ids.append(dataset.ids(reader, block))
+                    vectors.append(dataset.vectors(reader, block))
         stacked = sp.vstack(vectors, format="csr") if sp.issparse(vectors[0]) else np.concatenate(vectors)
+        del vectors
         return Base(np.concatenate(ids), stacked)
 
     @property
@@ -104,8 +112,7 @@ class KnnJoin(beam.PTransform):
     fs : where the datasets lie.
     base, queries : datasets with `id` and `embedding` or feature columns of one dimension.
     n : neighbours of a row.
-    shards : shards of the base.
-    block_rows : rows of a block, as the datasets were written.
+    shards : shards of the base; at most one a part that has rows.
     only : side input, int64 ids in increasing order: other query rows are left out. None takes all.
     """
 
@@ -116,20 +123,18 @@ class KnnJoin(beam.PTransform):
         queries: Sequence[VectorDataset],
         n: int,
         shards: int,
-        block_rows: int,
         only: beam.pvalue.AsSingleton | None = None,
     ) -> None:
         super().__init__()
         self._fs, self._queries, self._n, self._only = fs, tuple(queries), n, only
-        self._block_rows = block_rows
         self._shards = cut_into_shards(base, shards)
 
     def _tasks(self) -> Iterator[tuple[int, int, int, int]]:
-        """(shard, dataset, part, first block), shard by shard so that a worker seldom changes its shard."""
+        """(shard, dataset, part, first block): a few blocks of queries against one shard."""
         for shard in self._shards or [_Shard(0, ())]:
             for position, dataset in enumerate(self._queries):
                 for index, part in enumerate(dataset.manifest.parts):
-                    blocks = -(-part.rows // self._block_rows)
+                    blocks = -(-part.rows // dataset.block_rows)
                     for first in range(0, blocks, _BLOCKS_PER_TASK):
                         yield shard.index, position, index, first
 
@@ -141,14 +146,21 @@ class KnnJoin(beam.PTransform):
             # The list is one bundle; without this, one worker would do all of the join.
             | "spread tasks" >> beam.Reshuffle()
             | "search shard" >> beam.ParDo(_SearchShard(self._fs, self._shards, self._queries, self._n), *only)
-            | "merge shards" >> beam.CombinePerKey(MergeNeighbours(self._n))
-            | "check shards" >> beam.Map(_all_of_the_base, sum(shard.rows for shard in self._shards))
+            # No combiner before the shuffle: a worker seldom has two shards' answers for one block, and would hold
+            # 100,000 blocks while it waited for them.
+            | "gather shards" >> beam.GroupByKey()
+            | "merge shards" >> beam.Map(_merge, self._n, sum(shard.rows for shard in self._shards))
         )
 
 
-def _all_of_the_base(merged: tuple[BlockKey, Neighbours], rows: int) -> tuple[BlockKey, Neighbours]:
-    """A shard that a runner lost or repeated would give neighbours that look right and are not."""
-    key, found = merged
+def _merge(gathered: tuple[BlockKey, Iterable[Neighbours]], n: int, rows: int) -> tuple[BlockKey, Neighbours]:
+    """The neighbours of a block from those in every shard.
+
+    Raises DataError unless all `rows` of the base were searched once: a shard that a runner lost or repeated would give
+    neighbours that look right and are not.
+    """
+    key, several = gathered
+    found = merge(several, n)
     if found.base_rows != rows:
         raise DataError(
             f"the join of dataset {key[0]}, part {key[1]}, block {key[2]} searched {found.base_rows:,} of {rows:,} "
@@ -172,12 +184,12 @@ class _SearchShard(beam.DoFn):
         base = self._load(shard_index)
         with PartReader(self._fs, dataset.directory, dataset.manifest.parts[index]) as reader:
             for block in range(first, min(first + _BLOCKS_PER_TASK, reader.blocks)):
-                ids, vectors = dataset.read(reader, block)
-                if only is not None:
-                    chosen = np.flatnonzero(np.isin(ids, only))
-                    ids, vectors = ids[chosen], vectors[chosen]
+                ids = dataset.ids(reader, block)
+                chosen = slice(None) if only is None else np.flatnonzero(np.isin(ids, only))
+                ids = ids[chosen]
                 if not len(ids):
                     continue
+                vectors = dataset.vectors(reader, block)[chosen]
                 with counters.kernel("search"):
                     found = base.search(ids, vectors, self._n) if base else Neighbours.none(len(ids), self._n)
                 counters.count("tiles_rows", len(ids) * (len(base) if base else 0))
@@ -190,25 +202,3 @@ class _SearchShard(beam.DoFn):
         shard = self._shards[index]
         counters.member("base_shards", str(index))
         return _BASES.get(shard.key, lambda: shard.load(self._fs))
-
-
-class MergeNeighbours(beam.CombineFn):
-    """`awe_core.neighbours.merge` as Beam knows it: keeps the n first by (distance, id) of disjoint shards."""
-
-    def __init__(self, n: int) -> None:
-        self._n = n
-
-    def create_accumulator(self) -> Neighbours | None:
-        return None
-
-    def add_input(self, accumulator: Neighbours | None, found: Neighbours) -> Neighbours:
-        return found if accumulator is None else merge([accumulator, found], self._n)
-
-    def merge_accumulators(self, accumulators: Iterable[Neighbours | None]) -> Neighbours | None:
-        given = [one for one in accumulators if one is not None]
-        return merge(given, self._n) if given else None
-
-    def extract_output(self, accumulator: Neighbours | None) -> Neighbours:
-        if accumulator is None:
-            raise ValueError("a block without any neighbours cannot be merged")
-        return accumulator

@@ -1,8 +1,8 @@
 """From neighbours to G: the unit of λx, the labels of the neighbours, and the affinity of every block.
 
-Memory of a worker process: the neighbours and the affinities of one part (16 · n bytes a row and 8 a candidate), and
-the label lists of the base as memory-mapped files on local scratch (16 bytes a row and 4 a label; while they are made,
-some three times that in memory: at 10⁸ rows of 5 labels about 10 GB).
+Memory of a worker process: the neighbours of one part (16 · n bytes a row), the affinities of one block, and the label
+lists of the base as memory-mapped files on local scratch (16 bytes a row and 4 a label; while they are made, about four
+times that in memory: at 10⁸ rows of 5 labels some 15 GB).
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.parts import PartReader
 
-_TABLES = ProcessCache(1)
+_TABLES: ProcessCache[_LabelFiles] = ProcessCache(1)
 
 
 @dataclass(frozen=True)
-class AffinityBlocks:
-    """What `NeighbourAffinity` gives: parts of the queries with the G of their blocks, and m."""
+class NeighbourParts:
+    """What `NeighbourAffinity` gives: the neighbours of the queries by part, m, and how both become G."""
 
-    blocks: beam.PCollection
-    """((dataset, part), iterable of (block, CSR [rows, Y]))."""
+    parts: beam.PCollection
+    """((dataset, part), iterable of (block, Neighbours), or None beside them) for every part."""
     median: beam.PCollection
     """m, one element."""
+    weigher: Weigher
 
 
 class NeighbourAffinity(beam.PTransform):
-    """PBegin → G(x, y) of every block of the queries, gathered by part.
+    """PBegin → the neighbours of the queries by part, and m; whoever writes a part weighs its blocks one by one.
 
-    m comes first, from a join of the sample alone; then the whole join, with m as a side input.
+    m comes from a join of the sample alone.
 
     Parameters
     ----------
@@ -54,7 +55,7 @@ class NeighbourAffinity(beam.PTransform):
     queries : datasets with vectors.
     labels : Y.
     settings : n, λx, mode and shards.
-    block_rows, seed : as the datasets were written.
+    seed : the run's.
     """
 
     def __init__(
@@ -64,18 +65,17 @@ class NeighbourAffinity(beam.PTransform):
         queries: Sequence[VectorDataset],
         labels: int,
         settings: Affinity,
-        block_rows: int,
         seed: int,
     ) -> None:
         super().__init__()
         self._fs, self._base, self._queries = fs, tuple(base), tuple(queries)
-        self._labels, self._settings, self._block_rows, self._seed = labels, settings, block_rows, seed
+        self._labels, self._settings, self._seed = labels, settings, seed
 
-    def expand(self, begin: beam.pvalue.PBegin) -> AffinityBlocks:
+    def expand(self, begin: beam.pvalue.PBegin) -> NeighbourParts:
         n, shards = self._settings.n, self._settings.shards
         sample = (
             begin
-            | "list base parts" >> beam.Create(list(_parts(self._base)))
+            | "list base parts" >> beam.Create(list(_parts(self._base)), reshuffle=False)
             | "spread base parts" >> beam.Reshuffle()
             | "hash ids" >> beam.Map(_smallest_of_part, self._fs, self._base, self._seed)
             | "smallest hashes" >> beam.CombineGlobally(_SmallestHashes(self._seed))
@@ -83,28 +83,18 @@ class NeighbourAffinity(beam.PTransform):
         median = (
             begin
             | "join sample"
-            >> KnnJoin(
-                self._fs, self._base, self._base, n, shards, self._block_rows, only=beam.pvalue.AsSingleton(sample)
-            )
+            >> KnnJoin(self._fs, self._base, self._base, n, shards, only=beam.pvalue.AsSingleton(sample))
             | "take distances" >> beam.Map(lambda found: (0, found[1].distances))
             | "gather distances" >> beam.GroupByKey()
             | "median" >> beam.Map(_median)
         )
-        neighbours = begin | "join" >> KnnJoin(self._fs, self._base, self._queries, n, shards, self._block_rows)
-        weigh = beam.ParDo(
-            _Weigh(self._fs, self._base, self._labels, self._settings),
-            beam.pvalue.AsSingleton(median),
-        )
+        neighbours = begin | "join" >> KnnJoin(self._fs, self._base, self._queries, n, shards)
         by_part = neighbours | "key by part" >> beam.MapTuple(lambda key, found: (key[:2], (key[2], found)))
         # A part without rows has no neighbours, and has to be written all the same.
-        every_part = begin | "list query parts" >> beam.Create([(key, None) for key in _parts(self._queries)])
-        blocks = (
-            (by_part, every_part)
-            | "with empty parts" >> beam.Flatten()
-            | "gather part" >> beam.GroupByKey()
-            | "weigh labels" >> weigh
-        )
-        return AffinityBlocks(blocks, median)
+        names = [(key, None) for key in _parts(self._queries)]
+        every_part = begin | "list query parts" >> beam.Create(names, reshuffle=False)
+        parts = (by_part, every_part) | "with empty parts" >> beam.Flatten() | "gather part" >> beam.GroupByKey()
+        return NeighbourParts(parts, median, Weigher(self._fs, self._base, self._labels, self._settings))
 
 
 def _parts(datasets: Sequence[VectorDataset]) -> Iterator[tuple[int, int]]:
@@ -152,28 +142,27 @@ def _median(gathered: tuple[int, Iterable[NDArray[np.float64]]]) -> float:
         raise DataError(str(error)) from error
 
 
-class _Weigh(beam.DoFn):
-    def __init__(self, fs: FileSystem, base: Sequence[VectorDataset], labels: int, settings: Affinity) -> None:
-        self._fs, self._base, self._labels, self._settings = fs, base, labels, settings
+class Weigher:
+    """From neighbours to G on the worker that needs it: a block at a time, nothing of it crosses a shuffle."""
 
-    def process(
-        self, part: tuple[tuple[int, int], Iterable[tuple[int, Neighbours] | None]], median: float
-    ) -> Iterator[tuple[tuple[int, int], list[tuple[int, sp.csr_matrix]]]]:
-        key, found = part
+    def __init__(self, fs: FileSystem, base: Sequence[VectorDataset], labels: int, settings: Affinity) -> None:
+        self._fs, self._base, self._labels, self._settings = fs, tuple(base), labels, settings
+
+    def blocks(
+        self, found: Iterable[tuple[int, Neighbours] | None], median: float
+    ) -> Iterator[tuple[int, sp.csr_matrix]]:
+        """(block, G as CSR [rows, Y]) of a part, blocks in order."""
         files = _TABLES.get(
             tuple(dataset.manifest.fingerprint for dataset in self._base),
             lambda: _LabelFiles(self._fs, self._base, self._labels),
         )
-        blocks = []
+        lambda_x = self._settings.lambda_x / median
         for block, neighbours in sorted((item for item in found if item), key=lambda item: item[0]):
             with counters.kernel("weigh"):
-                weights = kernel.knn_affinity(
-                    neighbours, files.table, self._settings.lambda_x / median, self._settings.mode
-                )
+                weights = kernel.knn_affinity(neighbours, files.table, lambda_x, self._settings.mode)
             counters.count("query_blocks")
             counters.count("candidates", weights.nnz)
-            blocks.append((block, weights))
-        yield key, blocks
+            yield block, weights
 
 
 class _LabelFiles:
@@ -196,8 +185,9 @@ class _LabelFiles:
                         indices.append(lists.indices)
                         total += lists.nnz
         joined = np.concatenate([np.zeros(0, np.int64), *ids])
-        entries = np.concatenate([np.zeros(0, np.int32), *indices])
-        lists = sp.csr_matrix((np.ones(total, np.int8), entries, np.concatenate(indptrs)), shape=(len(joined), labels))
+        entries, offsets = np.concatenate([np.zeros(0, np.int32), *indices]), np.concatenate(indptrs)
+        del ids, indices, indptrs
+        lists = sp.csr_matrix((np.ones(total, np.int8), entries, offsets), shape=(len(joined), labels))
         try:
             in_memory = LabelsById.of(joined, lists)
         except ValueError as error:

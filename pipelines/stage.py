@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -34,6 +34,8 @@ class Context:
     run: RunDirectory
     fs: BeamFileSystem
     options: PipelineOptions
+    _checked: set[tuple[str, str]] = field(default_factory=set, compare=False)
+    """(path, fingerprint) of what `fresh` has found to be made from what stands there."""
 
     def examples(self, split: str) -> Manifest:
         """The manifest of a split. Raises DataError where ingest has not run."""
@@ -44,6 +46,8 @@ class Context:
 
         Raises DataError where something of that was made anew since: the rows would be those of another model.
         """
+        if (directory, made.fingerprint) in self._checked:
+            return made
         for name, fingerprint in made.inputs.items():
             path = self.run.path(name)
             model, manifest = find_model(self.fs, path), find_manifest(self.fs, path)
@@ -57,7 +61,12 @@ class Context:
                 self.fresh(path, model)
             elif manifest is not None:
                 self.fresh(path, manifest)
+        self._checked.add((directory, made.fingerprint))
         return made
+
+    def write_configuration(self) -> None:
+        """Keep the resolved configuration of what was made."""
+        self.fs.put(self.run.path("run.toml"), self.config.to_toml())
 
     def job(self, name: str, build: Callable[[beam.Pipeline], Any]) -> dict[str, Any]:
         """Run a Beam job to its end; its counters, also kept in RUN/log/NAME.json."""
@@ -96,7 +105,8 @@ def timed(what: str) -> Iterator[None]:
 
 def features_facts(manifest: Manifest) -> Mapping[str, Any]:
     """The facts of examples that every dataset aligned with them repeats."""
-    return {name: manifest.facts[name] for name in ("dimension", "sparse", "labels", "key", "one_hot", "history")}
+    repeated = ("dimension", "sparse", "labels", "key", "one_hot", "history", "block_rows")
+    return {name: manifest.facts[name] for name in repeated}
 
 
 def write_seconds(context: Context, lane: Lane, iteration: int, method: str, split: str, seconds: float) -> None:

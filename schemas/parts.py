@@ -68,7 +68,7 @@ class PartWriter:
         self._fs, self._directory, self._index, self._schema = fs, directory, index, schema
         self._temporary = fs.join(directory, f"writing-{index:05d}-{uuid4().hex}")
         self._rows = 0
-        self.part: Part | None = None
+        self._part: Part | None = None
 
     def __enter__(self) -> Self:
         self._file = _Hashing(self._fs.create(self._temporary))
@@ -79,6 +79,13 @@ class PartWriter:
             self._fs.delete([self._temporary])
             raise
         return self
+
+    @property
+    def part(self) -> Part:
+        """What was written. Raises RuntimeError before the writer is closed, or where it was given up."""
+        if self._part is None:
+            raise RuntimeError(f"part {self._index} of {self._directory} is not written")
+        return self._part
 
     def write(self, block: pa.Table) -> None:
         """Append one block as a row group; one without rows leaves no trace, so that the others keep their index."""
@@ -101,7 +108,7 @@ class PartWriter:
         checksum = self._file.sha256.hexdigest()
         name = f"part-{self._index:05d}-{checksum[:16]}.parquet"
         self._fs.rename(self._temporary, self._fs.join(self._directory, name))
-        self.part = Part(name, self._rows, self._file.bytes, checksum)
+        self._part = Part(name, self._rows, self._file.bytes, checksum)
 
     def _close(self) -> None:
         try:

@@ -16,7 +16,7 @@ from pipelines.formats.rows import Survey, Values, distinct, integers_if_all
 from pipelines.process_cache import ProcessCache
 from schemas.filesystem import FileSystem, read_bytes
 
-_LISTS = ProcessCache(4)
+_LISTS = ProcessCache["Vocabulary"](4)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,6 @@ class WritePart(beam.DoFn):
             with PartWriter(self._fs, dataset.directory, part, dataset.schema) as writer:
                 for table in tables_of(rows, self._block_rows):
                     writer.write(table)
-        assert writer.part is not None
         yield dataset.directory, writer.part
         yield from rejects_tagged(rejects)
         pairs = int(rows.labels.indptr[-1])
@@ -140,7 +139,6 @@ class WriteLabels(beam.DoFn):
                 columns = [pa.array(ids), pa.array(names[rows]), pa.array(total[rows])]
                 columns.append(pa.array(siblings[rows], tables.LIST_INT))
                 writer.write(pa.table(dict(zip(self._dataset.schema.names, columns, strict=True))))
-        assert writer.part is not None
         yield self._dataset.directory, writer.part
 
 
@@ -156,7 +154,6 @@ class WriteRejects(beam.DoFn):
             if rejects:
                 columns = zip(*((r.source, r.line, r.reason, r.raw) for r in rejects), strict=True)
                 writer.write(pa.table(dict(zip(self._dataset.schema.names, map(pa.array, columns), strict=True))))
-        assert writer.part is not None
         yield self._dataset.directory, writer.part
         yield TaggedOutput(TALLY, Tally({"rejects_written": len(rejects)}))
 
@@ -167,5 +164,4 @@ def write_scaling(moments: Moments | None, fs: BeamFileSystem, dataset: DatasetP
         if moments is not None:
             columns = [pa.array(moments.mean), pa.array(moments.deviation)]
             writer.write(pa.table(dict(zip(dataset.schema.names, columns, strict=True))))
-    assert writer.part is not None
     return dataset.directory, writer.part

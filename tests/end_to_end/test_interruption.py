@@ -13,7 +13,17 @@ import pytest
 
 from tests.end_to_end.runs import DIGITS, awe, environment, metrics, models, parts
 
-STAGES = ("examples", "model-0", "predictions-0", "results of iteration 0", "embeddings-0", "reweighted-1", "model-1")
+STAGES = {
+    "examples": "examples/train/manifest.json",
+    "model-0": "model-0/model.json",
+    "predictions-0": "predictions-0/wsabie/test/manifest.json",
+    "results of iteration 0": "results.json",
+    "embeddings-0": "embeddings-0/train/manifest.json",
+    "reweighted-1": "reweighted-1/train/manifest.json",
+    "model-1": "model-1/model.json",
+    "predictions-1": "predictions-1/awe/test/manifest.json",
+}
+"""Stages by what they say when they begin, and what stands there once they have ended."""
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +52,10 @@ def _start_until(run: Path, stage: str, number: int, delay_s: float) -> tuple[in
 @pytest.mark.timeout(600)
 def test_killed_in_every_stage_it_ends_as_if_undisturbed(undisturbed: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    for stage in STAGES:
-        status, said = _start_until(run, stage, signal.SIGKILL, delay_s=0.15)
+    for stage, made in STAGES.items():
+        status, said = _start_until(run, stage, signal.SIGKILL, delay_s=0.05)
         assert status == -signal.SIGKILL, said
+        assert not (run / made).exists(), f"{stage} was over before it was killed"
     done = awe("run", f"--run={run}", *DIGITS)
     assert "model-0 is up to date, skipped" in done.stderr
     assert parts(run) == parts(undisturbed)

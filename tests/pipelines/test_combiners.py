@@ -13,10 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awe_core.affinity import smallest_hashes
-from awe_core.knn import Base
-from awe_core.neighbours import Neighbours
 from pipelines import neighbour_affinity
-from pipelines.knn_join import MergeNeighbours
 from pipelines.neighbour_affinity import _SmallestHashes
 from tests.merge_trees import merge_in_some_tree, random_split
 
@@ -43,31 +40,6 @@ def combine_somehow(combiner: beam.CombineFn, inputs: Sequence[Any], rng: np.ran
         return travelled(combiner.merge_accumulators(one for one in some))
 
     return combiner.extract_output(merge_in_some_tree(accumulators, merge, rng))
-
-
-@given(SEED, st.integers(1, 60), st.integers(0, 4), st.integers(1, 9), st.integers(1, 8))
-def test_neighbours_of_any_shards(seed: int, rows: int, queries: int, n: int, shards: int) -> None:
-    rng = np.random.default_rng(seed)
-    base = rng.integers(0, 3, (rows, 2)).astype(np.float32)
-    base_ids, points = rng.permutation(rows * 2)[:rows], base[rng.integers(rows, size=queries)]
-    ids = rng.permutation(base_ids)[:queries] if queries <= rows else 1000 + np.arange(queries)
-    inputs = [Base(base_ids[part], base[part]).search(ids, points, n) for part in random_split(rows, shards, rng)]
-    found = combine_somehow(MergeNeighbours(n), inputs, rng)
-    whole = Base(base_ids, base).search(ids, points, n)
-    np.testing.assert_array_equal(found.ids, whole.ids)
-    np.testing.assert_array_equal(found.distances, whole.distances)
-
-
-def test_an_empty_accumulator_is_neutral_and_is_no_answer() -> None:
-    combiner = MergeNeighbours(2)
-    found = Neighbours(np.array([[3, 4]]), np.array([[0.5, 0.5]]))
-    empty = combiner.create_accumulator()
-    for some in ([empty, found], [found, empty, empty]):
-        joined = combiner.extract_output(combiner.merge_accumulators(some))
-        assert joined.ids.tolist() == [[3, 4]]
-    assert combiner.merge_accumulators([empty, empty]) is None
-    with pytest.raises(ValueError, match="without any neighbours"):
-        combiner.extract_output(combiner.merge_accumulators([empty]))
 
 
 def kernel_with_a_sample_of(rows: int) -> Callable[[int, np.ndarray], np.ndarray]:

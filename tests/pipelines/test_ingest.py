@@ -56,6 +56,7 @@ def test_labels_are_counted_in_train(digits: Path) -> None:
 
 def test_manifests_say_what_later_stages_need(digits: Path) -> None:
     expected = {"dimension": 64, "sparse": False, "labels": 10, "key": False, "one_hot": False, "history": False}
+    expected["block_rows"] = 64
     assert all(manifest(digits, f"examples/{split}").facts == expected for split in ("train", "validation", "test"))
 
 

@@ -42,10 +42,10 @@ def dataset(folder: Path, seed: int, first_id: int) -> tuple[VectorDataset, np.n
                     "labels": pa.array([[0]] * (chosen.stop - chosen.start), tables.LIST_INT),
                 }
                 writer.write(pa.table(columns))
-        assert writer.part is not None
         parts.append(writer.part)
         start += rows
-    manifest = Manifest.of("recipe", parts, tables.embeddings(D), {"dimension": D, "labels": 1})
+    facts = {"dimension": D, "labels": 1, "block_rows": BLOCK_ROWS}
+    manifest = Manifest.of("recipe", parts, tables.embeddings(D), facts)
     return VectorDataset(str(folder), manifest), ids, vectors
 
 
@@ -73,7 +73,7 @@ def test_it_finds_what_its_twin_finds(tmp_path: Path, shards: int, workers: int,
             np.testing.assert_array_equal(neighbours.distances, twin.distances[rows])
             assert neighbours.base_rows == sum(ROWS_OF_PART)
 
-    run(KnnJoin(FS, [base], [queries], 7, shards, BLOCK_ROWS), check, f"--direct_num_workers={workers}")
+    run(KnnJoin(FS, [base], [queries], 7, shards), check, f"--direct_num_workers={workers}")
 
 
 def test_a_base_without_rows_gives_nobody(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_base_without_rows_gives_nobody(tmp_path: Path) -> None:
         assert found
         assert all(np.isinf(neighbours.distances).all() for _, neighbours in found)
 
-    run(KnnJoin(FS, [empty], [queries], 3, 4, BLOCK_ROWS), check)
+    run(KnnJoin(FS, [empty], [queries], 3, 4), check)
 
 
 def test_shards_hold_every_part_with_rows_once(tmp_path: Path) -> None:
@@ -100,10 +100,11 @@ def test_shards_hold_every_part_with_rows_once(tmp_path: Path) -> None:
 
 def test_an_element_that_a_runner_loses_does_not_go_unseen() -> None:
     found = Neighbours(np.zeros((1, 1), np.int64), np.zeros((1, 1)), base_rows=60)
-    assert knn_join._all_of_the_base(((0, 0, 0), found), 60) == ((0, 0, 0), found)
+    key, merged = knn_join._merge(((0, 0, 0), [found]), 1, 60)
+    assert (key, merged.base_rows) == ((0, 0, 0), 60)
     for rows in (59, 120):
         with pytest.raises(DataError, match="lost or repeated an element"):
-            knn_join._all_of_the_base(((0, 0, 0), found), rows)
+            knn_join._merge(((0, 0, 0), [found]), 1, rows)
 
 
 def test_a_vector_that_is_no_number_names_its_part(tmp_path: Path) -> None:
@@ -119,10 +120,9 @@ def test_a_vector_that_is_no_number_names_its_part(tmp_path: Path) -> None:
     )
     with PartWriter(FS, str(tmp_path / "bad"), 0, tables.embeddings(D)) as writer:
         writer.write(bad)
-    assert writer.part is not None
     manifest = Manifest.of("recipe", [writer.part], tables.embeddings(D), queries.manifest.facts)
     with pytest.raises(Exception, match="not finite") as raised:
-        run(KnnJoin(FS, [base], [VectorDataset(str(tmp_path / "bad"), manifest)], 3, 1, BLOCK_ROWS), lambda _: None)
+        run(KnnJoin(FS, [base], [VectorDataset(str(tmp_path / "bad"), manifest)], 3, 1), lambda _: None)
     line = unwrap(raised.value)
     assert isinstance(line, DataError)
     assert f"{tmp_path / 'bad'}" in str(line)

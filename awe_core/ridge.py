@@ -21,6 +21,11 @@ PENALTIES = tuple(10.0**power for power in range(-3, 4))
 BYTES_AT_MOST = 4 * 2**30
 
 
+def bytes_needed(dimension: int, labels: int) -> int:
+    """Bytes at the peak of a fit, while the scatter matrix is centred: 8 (3d² + 2dY)."""
+    return 8 * dimension * (3 * dimension + 2 * labels)
+
+
 @dataclass(frozen=True)
 class Ridge:
     """scores = x W + intercept: W float32 [d, Y], intercept float32 [Y]."""
@@ -47,11 +52,11 @@ class RidgeFits:
     def fit(cls, blocks: Iterable[Block], dimension: int, labels: int) -> RidgeFits:
         """Accumulate XᵀX and XᵀY in float64, block by block, the weight column as weights, and centre both.
 
-        Memory: 8 (2d² + 2dY) bytes and one block. Raises ValueError where that is over 4 GiB or there is no row.
+        Memory: `bytes_needed` and one block. Raises ValueError where that is over 4 GiB or there is no row.
         """
-        if 16 * dimension * (dimension + labels) > BYTES_AT_MOST:
+        if bytes_needed(dimension, labels) > BYTES_AT_MOST:
             raise ValueError(
-                f"ridge needs {16 * dimension * (dimension + labels):,} bytes for d = {dimension} and Y = {labels}; "
+                f"ridge needs {bytes_needed(dimension, labels):,} bytes for d = {dimension} and Y = {labels}; "
                 "leave it out of evaluate.methods"
             )
         gram, cross = np.zeros((dimension, dimension)), np.zeros((dimension, labels))

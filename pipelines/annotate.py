@@ -221,12 +221,11 @@ def plan_split(
 
 def _splits(context: Context, lane: Lane, iteration: int, base: Sequence[VectorDataset]) -> list[AnnotateSplit]:
     fs, config = context.fs, context.config
-    one_hot = bool(base[0].manifest.facts["one_hot"])
     directory = lane.model(iteration)
     model = context.fresh(directory, model_file(fs, directory, iteration))
     labels = read_manifest(fs, context.run.labels, "ingest")
     planned = []
-    for method in config.methods(iteration, one_hot):
+    for method in config.methods(iteration, base[0].manifest.facts):
         where, described = directory, model
         if method == "gxf":
             where = lane.model(iteration - 1)

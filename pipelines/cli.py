@@ -169,12 +169,12 @@ def run_all(context: Context) -> None:
 
 def expected_rows(context: Context) -> set[results_table.RowKey]:
     """The rows of the results that this configuration makes."""
-    config, one_hot = context.config, bool(context.examples("train").facts["one_hot"])
+    config, facts = context.config, context.examples("train").facts
     return {
         (split, iteration, method)
         for lane in context.run.lanes(config)
         for iteration in range(config.run.iterations + 1)
-        for method in config.methods(iteration, one_hot)
+        for method in config.methods(iteration, facts)
         for split in lane.ranked
     }
 

@@ -12,6 +12,7 @@ import tomli_w
 from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from awe_core import ridge
 from pipelines.errors import ConfigError
 from schemas.filesystem import FileSystem, read_bytes
 
@@ -122,15 +123,26 @@ class Config(Section):
             raise ValueError("affinity.offset is not finite")
         return self
 
-    def methods(self, iteration: int, one_hot: bool) -> list[str]:
-        """Methods to rank by at an iteration: the ones named, or all that have a meaning for the data.
+    def methods(self, iteration: int, facts: Mapping[str, Any]) -> list[str]:
+        """Methods to rank by at an iteration: the ones named, or all that go with the data.
 
-        `one_hot` says that x names the user and nothing else: there is no input space to search or to regress on.
+        `facts` are those of the examples. Where x is one-hot there is no input space to search or to regress on; where
+        it is very wide, ridge would not fit into memory. Raises ConfigError where such a method was named.
         """
         known: tuple[str, ...] = METHODS_T if iteration else METHODS_0
-        if self.evaluate.methods is not None:
-            return [method for method in known if method in self.evaluate.methods]
-        return [method for method in known if not (one_hot and method in ("knn", "ridge"))]
+        reasons = {}
+        if facts["one_hot"]:
+            reasons = dict.fromkeys(("knn", "ridge"), "x names the user and nothing else")
+        elif ridge.bytes_needed(facts["dimension"], facts["labels"]) > ridge.BYTES_AT_MOST:
+            reasons = {"ridge": f"d = {facts['dimension']} would need more than {ridge.BYTES_AT_MOST >> 30} GiB"}
+        if self.evaluate.methods is None:
+            return [method for method in known if method not in reasons]
+        for method in self.evaluate.methods:
+            if method in reasons:
+                raise ConfigError(
+                    f"evaluate.methods: {method} does not go with this data: {reasons[method]}; leave it out"
+                )
+        return [method for method in known if method in self.evaluate.methods]
 
     def to_toml(self) -> bytes:
         """The resolved configuration; keys without a value are left out."""

@@ -119,7 +119,7 @@ def _splits(context: Context, lane: Lane, iteration: int) -> list[EvaluateSplit]
     planned = []
     for split in lane.ranked:
         manifest = context.examples(split)
-        for method in context.config.methods(iteration, bool(manifest.facts["one_hot"])):
+        for method in context.config.methods(iteration, manifest.facts):
             directory = lane.predictions(iteration, method, split)
             predicted = read_manifest(context.fs, directory, f"annotate --iteration={iteration}")
             context.fresh(directory, predicted)

@@ -117,7 +117,7 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     epochs = int(selected.facts["best_epoch"]) if selected else None
     settings = train_settings(config, iteration, bool(facts["history"]), epochs)
     warm = model_file(fs, lane.model(iteration - 1), iteration - 1) if iteration and settings.warm_start else None
-    ridge = "ridge" in config.methods(iteration, bool(facts["one_hot"]))
+    ridge = "ridge" in config.methods(iteration, facts)
     directory = lane.model(iteration)
     inputs = _inputs(context, lane, iteration, datasets, warm, selected)
     recipe = _recipe(context, iteration, settings, inputs, ridge)

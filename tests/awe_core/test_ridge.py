@@ -90,7 +90,7 @@ def test_what_cannot_be_fitted_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         RidgeFits.fit(blocks(x, labels, np.zeros_like(weight), False), 6, 4)
     with pytest.raises(ValueError, match="no training example with a weight"):
         RidgeFits.fit([], 6, 4)
-    monkeypatch.setattr(ridge, "BYTES_AT_MOST", 16 * 6 * 10 - 1)
+    monkeypatch.setattr(ridge, "BYTES_AT_MOST", ridge.bytes_needed(6, 4) - 1)
     with pytest.raises(ValueError, match="leave it out of evaluate.methods"):
         RidgeFits.fit(blocks(x, labels, weight, False), 6, 4)
 

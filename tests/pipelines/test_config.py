@@ -69,10 +69,20 @@ def test_training_files_have_to_be_named() -> None:
 
 
 def test_one_hot_users_have_no_input_space() -> None:
-    assert load().methods(0, one_hot=True) == ["popularity", "wsabie"]
-    assert load().methods(0, one_hot=False) == ["popularity", "knn", "ridge", "wsabie"]
-    assert load().methods(2, one_hot=True) == ["knn-embedding", "gxf", "awe"]
-    assert load("--evaluate.methods=['wsabie','awe']").methods(0, one_hot=False) == ["wsabie"]
+    users = {"one_hot": True, "dimension": 30, "labels": 9}
+    assert load().methods(0, users) == ["popularity", "wsabie"]
+    assert load().methods(2, users) == ["knn-embedding", "gxf", "awe"]
+    with pytest.raises(ConfigError, match="ridge does not go with this data: x names the user"):
+        load("--evaluate.methods=['ridge']").methods(0, users)
+
+
+def test_ridge_is_for_data_whose_scatter_matrix_fits() -> None:
+    narrow, wide = ({"one_hot": False, "dimension": d, "labels": 9} for d in (500, 100_000))
+    assert load().methods(0, narrow) == ["popularity", "knn", "ridge", "wsabie"]
+    assert load().methods(0, wide) == ["popularity", "knn", "wsabie"]
+    assert load("--evaluate.methods=['wsabie','awe']").methods(0, narrow) == ["wsabie"]
+    with pytest.raises(ConfigError, match="ridge does not go with this data: d = 100000 would need more than 4 GiB"):
+        load("--evaluate.methods=['ridge']").methods(0, wide)
 
 
 def test_paths_are_below_the_root_unless_they_stand_alone(monkeypatch: pytest.MonkeyPatch) -> None:

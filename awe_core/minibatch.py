@@ -1,21 +1,26 @@
-"""The pairs (x, y) of a block, in the order of the epoch, cut into minibatches."""
+"""The pairs (x, y) of a block in the order of the epoch, cut into steps, and those into sub-blocks for the threads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from awe_core.arranged import take
 from awe_core.examples import Block, Features
-from awe_core.rows import entry_positions, row_of_entry, union
+from awe_core.feature_rows import FeatureRows, OneEntry, one_entry
+from awe_core.rows import ByColumn, entry_positions, row_of_entry, stable_order, union
+
+_LEAST_PAIRS = 256
+_MOST_SUB_BLOCKS = 4
 
 
 @dataclass(frozen=True)
 class Minibatch:
-    """Pairs that share one step, and the examples they belong to.
+    """The pairs of a sub-block, all evaluated at the same parameters, and the examples they belong to.
 
     Attributes
     ----------
@@ -39,85 +44,182 @@ class Minibatch:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs of a block that can be trained on.
+    """Pairs of a block that can be trained on.
 
     Attributes
     ----------
-    row, label : intp [pairs], rows ascending.
+    row, label : intp [pairs]; row is the example's place in the order of the visit.
     uncovered : number of pairs left out because their label is no candidate.
+    grouped : rows ascend, so that an example's pairs stand together and share one row of scores. Otherwise they are
+        scattered over the block: an example's embedding then moves between its pairs.
     """
 
     row: NDArray[np.intp]
     label: NDArray[np.intp]
     uncovered: int
+    grouped: bool = True
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def scattered(self, rng: np.random.Generator) -> Pairs:
+        """The same pairs in a random order."""
+        order = rng.permutation(len(self.row))
+        return Pairs(self.row[order], self.label[order], self.uncovered, grouped=False)
 
 
-def trainable_pairs(block: Block, order: NDArray[np.intp], candidates_only: bool) -> Pairs:
-    """The pairs of the rows `order`, numbered by their place in it.
+def trainable_pairs(block: Block, candidates_only: bool) -> Pairs:
+    """The pairs of a block, grouped by example.
 
     A pair whose label is no candidate could not lift y and would still push the candidates down, so where only
     candidates have a gate it is left out.
     """
-    labels = block.labels[order]
-    row, label = row_of_entry(labels), labels.indices.astype(np.intp)
+    row, label = row_of_entry(block.labels), block.labels.indices.astype(np.intp)
     if not candidates_only:
         return Pairs(row, label, 0)
     assert block.affinity is not None
-    covered = entry_positions(block.affinity, order[row], label) >= 0
+    covered = entry_positions(block.affinity, row, label) >= 0
     return Pairs(row[covered], label[covered], int(np.count_nonzero(~covered)))
 
 
-def minibatches(
-    block: Block, order: NDArray[np.intp], pairs: Pairs, batch: int, leave_one_out: bool = False
-) -> Iterator[Minibatch]:
-    """Cut a block into minibatches of at most `batch` pairs, but never fewer than one example's.
+def cut_pairs(pairs: Pairs, within: slice, most: int) -> list[slice]:
+    """Cut a run of pairs into runs of at most `most`, but where they are grouped never within an example.
+
+    Parameters
+    ----------
+    pairs : in the order of the visit.
+    within : the run; its ends lie between examples where the pairs are grouped.
+    most : pairs of a run; a single example may have more.
+    """
+    if not pairs.grouped:
+        return [slice(at, min(at + most, within.stop)) for at in range(within.start, within.stop, most)]
+    row = pairs.row[within]
+    ends = np.append(np.flatnonzero(np.diff(row)) + 1, len(row)) + within.start if len(row) else row
+    found, start = [], within.start
+    while start < within.stop:
+        last = int(np.searchsorted(ends, start + most, side="right")) - 1
+        stop = int(ends[last]) if last >= 0 and ends[last] > start else int(ends[last + 1])
+        found.append(slice(start, stop))
+        start = stop
+    return found
+
+
+def sub_block_pairs(batch: int) -> int:
+    """Pairs of a sub-block: a quarter of the step's, but not so few that the calls cost more than the work."""
+    return max(_LEAST_PAIRS, -(-batch // _MOST_SUB_BLOCKS))
+
+
+class Visit:
+    """A block as an epoch walks it, its rows in the order of the visit, and what all of its steps share.
 
     Parameters
     ----------
     block : the examples.
     order : the rows in the order of the visit, intp [rows].
-    pairs : their pairs, from `trainable_pairs`. Rows without any are passed over.
-    batch : number of pairs.
+    candidates_only : see `trainable_pairs`.
     leave_one_out : x is a list of labels (feature j stands for label j); every pair gets a row of its own whose x
         lacks the pair's label.
     """
-    of_row = np.bincount(pairs.row, minlength=len(order))
-    used = np.flatnonzero(of_row)
-    rows, ends = order[used], np.cumsum(of_row[used])
-    place = np.cumsum(of_row > 0) - 1
-    start = 0
-    while start < len(rows):
-        done = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + batch, side="right")))
-        these = slice(done, int(ends[stop - 1]))
-        pair_row, pair_label = place[pairs.row[these]] - start, pairs.label[these]
-        chosen = rows[start:stop]
-        yield (_without_own_label if leave_one_out else _minibatch)(block, chosen, pair_row, pair_label)
-        start = stop
+
+    def __init__(
+        self,
+        block: Block,
+        order: NDArray[np.intp],
+        candidates_only: bool = False,
+        leave_one_out: bool = False,
+    ) -> None:
+        self.block = take(block, order)
+        self.pairs = trainable_pairs(self.block, candidates_only)
+        self._leave_one_out = leave_one_out
+
+    def scatter(self, rng: np.random.Generator) -> None:
+        """Visit the pairs in a random order instead of example by example."""
+        self.pairs = self.pairs.scattered(rng)
+
+    @cached_property
+    def excluded(self) -> sp.csr_matrix:
+        """CSR [rows of the block, Y], int8: the labels that are no negatives."""
+        if not self.block.seen.nnz:
+            return self.block.labels
+        return union(self.block.labels, self.block.seen)
+
+    @cached_property
+    def excluded_by_label(self) -> ByColumn:
+        """`excluded`, looked up by label."""
+        return ByColumn.of(self.excluded)
+
+    @cached_property
+    def excluded_of_row(self) -> NDArray[np.int64]:
+        """How many labels of every row are no negatives."""
+        return np.asarray(np.diff(self.excluded.indptr), dtype=np.int64)
+
+    @property
+    def one_feature_a_row(self) -> bool:
+        """Whether every example has one feature, as a one-hot user has."""
+        return self._one_entry is not None
+
+    @cached_property
+    def _one_entry(self) -> OneEntry | None:
+        return None if self._leave_one_out else one_entry(self.block.features)
+
+    @cached_property
+    def affinity_by_label(self) -> ByColumn:
+        """The candidates, looked up by label."""
+        return ByColumn.of(self.block.affinity)
+
+    def steps(self, batch: int) -> list[slice]:
+        """The runs of pairs of the block's steps: at most `batch` pairs each, but never fewer than one example's."""
+        return cut_pairs(self.pairs, slice(0, len(self.pairs)), batch)
+
+    def rows_and_pairs(self, these: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Rows of the visit that a run of pairs needs, ascending, and its pairs by (place among them, label)."""
+        row, label = self.pairs.row[these], self.pairs.label[these]
+        if not self.pairs.grouped:
+            row, by_row = stable_order(row, len(self.block))
+            label = label[by_row]
+        if self._leave_one_out:
+            return row, np.arange(len(row)), label
+        first = np.ones(len(row), dtype=np.bool_)
+        np.not_equal(row[1:], row[:-1], out=first[1:])
+        return row[first], np.cumsum(first) - 1, label
+
+    def features(self, rows: NDArray[np.intp], pair_label: NDArray[np.intp]) -> Features:
+        """x of rows from `rows_and_pairs`; of a history without the pair's own label."""
+        x = _rows(self.block.features, rows)
+        return _without_own_label(x, pair_label) if self._leave_one_out else x
+
+    def feature_rows(self, rows: NDArray[np.intp], pair_label: NDArray[np.intp]) -> FeatureRows:
+        """The same, without a matrix around it where every row has one feature."""
+        single = self._one_entry
+        return (
+            self.features(rows, pair_label) if single is None else OneEntry(single.indices[rows], single.values[rows])
+        )
+
+    def minibatch(self, these: slice) -> Minibatch:
+        """Gather a run of pairs."""
+        rows, pair_row, pair_label = self.rows_and_pairs(these)
+        affinity = self.block.affinity
+        return Minibatch(
+            features=self.features(rows, pair_label),
+            weight=self.block.weight[rows],
+            excluded=_rows(self.excluded, rows),
+            affinity=None if affinity is None else _rows(affinity, rows),
+            pair_row=pair_row,
+            pair_label=pair_label,
+        )
 
 
-def _minibatch(
-    block: Block, rows: NDArray[np.intp], pair_row: NDArray[np.intp], pair_label: NDArray[np.intp]
-) -> Minibatch:
-    return Minibatch(
-        features=block.features[rows],
-        weight=block.weight[rows],
-        excluded=union(block.labels[rows], block.seen[rows]),
-        affinity=None if block.affinity is None else block.affinity[rows],
-        pair_row=pair_row,
-        pair_label=pair_label,
-    )
+def _rows(matrix: Features, rows: NDArray[np.intp]) -> Features:
+    """Some ascending rows of a matrix; a run of them as a slice, which for a dense one is no copy."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return matrix[rows[0] : rows[-1] + 1]
+    return matrix[rows]
 
 
-def _without_own_label(
-    block: Block, rows: NDArray[np.intp], pair_row: NDArray[np.intp], pair_label: NDArray[np.intp]
-) -> Minibatch:
-    """A row for each pair, with x without the feature of the pair's own label."""
-    whole = _minibatch(block, rows[pair_row], np.arange(len(pair_row)), pair_label)
-    x = whole.features
+def _without_own_label(x: Features, pair_label: NDArray[np.intp]) -> sp.csr_matrix:
+    """x with a row for each pair, without the feature of the pair's own label."""
     if not isinstance(x, sp.csr_matrix):
         raise ValueError("leaving a positive out of x needs sparse features, one for each label")
     kept = x.indices != pair_label[row_of_entry(x)]
     ends = np.concatenate(([0], np.cumsum(kept)))[x.indptr]
-    features = sp.csr_matrix((x.data[kept], x.indices[kept], ends), shape=x.shape)
-    return Minibatch(features, whole.weight, whole.excluded, whole.affinity, whole.pair_row, whole.pair_label)
+    return sp.csr_matrix((x.data[kept], x.indices[kept], ends), shape=x.shape)

@@ -3,26 +3,72 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
+
+from awe_core.kernels import Kernel, NumpyKernel
+from awe_core.rows import stable_order
+from awe_core.threads import Workers
 
 OptimiserName = Literal["sgd", "adagrad"]
 
-# Keeps 0 / 0 away where a coordinate has had no gradient yet; far below any gradient that matters.
-_EPSILON = np.float32(1e-10)
+# Distinct rows that one thread moves at a time: their gradient, parameter and sums stay in a core's cache.
+_ROWS_OF_A_TASK = 1024
+
+
+@dataclass(frozen=True)
+class SortedRows:
+    """Gradients of rows, each a run of entries to be added up in their order.
+
+    Attributes
+    ----------
+    rows : the rows touched, distinct and ascending, intp [touched].
+    starts : intp [touched + 1]; row r's entries are order[starts[r]:starts[r + 1]].
+    order : the entries by row, and within a row as they came, intp [entries].
+    values : float32 [entries, D].
+    """
+
+    rows: NDArray[np.intp]
+    starts: NDArray[np.intp]
+    order: NDArray[np.intp]
+    values: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: Sequence[NDArray[np.intp]], values: Sequence[NDArray[np.float32]], below: int) -> SortedRows:
+        """Sort the entries of several gradients by row, of a parameter of `below` rows."""
+        row = np.concatenate(rows)
+        ascending, order = stable_order(row, below)
+        first = np.ones(len(row), dtype=np.bool_)
+        np.not_equal(ascending[1:], ascending[:-1], out=first[1:])
+        starts = np.append(np.flatnonzero(first), len(row))
+        joined = values[0] if len(values) == 1 else np.concatenate(values)
+        return cls(ascending[first], starts, order, np.ascontiguousarray(joined))
+
+    def sums(self, these: slice) -> NDArray[np.float32]:
+        """The gradient of some of the touched rows: float32 [these, D]."""
+        starts = self.starts[these.start : these.stop + 1]
+        entries = self.order[starts[0] : starts[-1]]
+        ones = np.ones(len(entries), dtype=self.values.dtype)
+        shape = (len(starts) - 1, len(self.values))
+        return np.asarray(sp.csr_matrix((ones, entries, starts - starts[0]), shape=shape) @ self.values)
 
 
 class Optimiser(Protocol):
     """Moves chosen rows of named parameters against their gradient, in place."""
 
+    learning_rate: np.float32
     accumulators: dict[str, NDArray[np.float32]]
 
-    def update(
-        self, name: str, parameter: NDArray[np.float32], rows: NDArray[np.intp] | None, gradient: NDArray[np.float32]
-    ) -> None:
-        """Step on `parameter[rows]` (None: all rows); `rows` are distinct, `gradient` has one row for each."""
+    def update(self, name: str, parameter: NDArray[np.float32], gradient: NDArray[np.float32]) -> None:
+        """Step on all of a parameter."""
+
+    def update_rows(self, name: str, parameter: NDArray[np.float32], gradient: SortedRows, these: slice) -> None:
+        """Step on the rows `gradient.rows[these]` of a parameter, and touch no other."""
 
 
 class Sgd:
@@ -31,20 +77,19 @@ class Sgd:
     Parameters
     ----------
     learning_rate : η.
+    kernel : adds up and moves rows.
     """
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, learning_rate: float, kernel: Kernel | None = None) -> None:
         self.learning_rate = np.float32(learning_rate)
         self.accumulators: dict[str, NDArray[np.float32]] = {}
+        self._kernel = kernel or NumpyKernel()
 
-    def update(
-        self, name: str, parameter: NDArray[np.float32], rows: NDArray[np.intp] | None, gradient: NDArray[np.float32]
-    ) -> None:
-        step = self.learning_rate * gradient
-        if rows is None:
-            parameter -= step
-        else:
-            parameter[rows] -= step
+    def update(self, name: str, parameter: NDArray[np.float32], gradient: NDArray[np.float32]) -> None:
+        parameter -= self.learning_rate * gradient
+
+    def update_rows(self, name: str, parameter: NDArray[np.float32], gradient: SortedRows, these: slice) -> None:
+        self._kernel.sgd(parameter, gradient, these, self.learning_rate)
 
 
 class AdaGrad:
@@ -53,33 +98,59 @@ class AdaGrad:
     Parameters
     ----------
     learning_rate : η: the length of a coordinate's first step.
-    accumulators : A by parameter to go on from; copied.
+    accumulators : A by parameter to go on from; changed in place, so a caller who needs them gives a copy.
+    kernel : adds up and moves rows.
     """
 
-    def __init__(self, learning_rate: float, accumulators: dict[str, NDArray[np.float32]] | None = None) -> None:
-        self.learning_rate = np.float32(learning_rate)
-        self.accumulators: dict[str, NDArray[np.float32]] = {
-            name: sums.copy() for name, sums in (accumulators or {}).items()
-        }
-
-    def update(
-        self, name: str, parameter: NDArray[np.float32], rows: NDArray[np.intp] | None, gradient: NDArray[np.float32]
+    def __init__(
+        self,
+        learning_rate: float,
+        accumulators: dict[str, NDArray[np.float32]] | None = None,
+        kernel: Kernel | None = None,
     ) -> None:
-        sums = self.accumulators.setdefault(name, np.zeros_like(parameter))
-        if rows is None:
-            sums += gradient * gradient
-            parameter -= self.learning_rate * gradient / (np.sqrt(sums) + _EPSILON)
-        else:
-            touched = sums[rows] + gradient * gradient
-            sums[rows] = touched
-            parameter[rows] -= self.learning_rate * gradient / (np.sqrt(touched) + _EPSILON)
+        self.learning_rate = np.float32(learning_rate)
+        self.accumulators = dict(accumulators or {})
+        self._kernel = kernel or NumpyKernel()
+
+    def _sums(self, name: str, parameter: NDArray[np.float32]) -> NDArray[np.float32]:
+        if name not in self.accumulators:  # pages of zeros take no memory before they are written
+            self.accumulators[name] = np.zeros(parameter.shape, dtype=parameter.dtype)
+        return self.accumulators[name]
+
+    def update(self, name: str, parameter: NDArray[np.float32], gradient: NDArray[np.float32]) -> None:
+        self._kernel.adagrad_whole(parameter, self._sums(name, parameter), gradient, self.learning_rate)
+
+    def update_rows(self, name: str, parameter: NDArray[np.float32], gradient: SortedRows, these: slice) -> None:
+        self._kernel.adagrad(parameter, self._sums(name, parameter), gradient, these, self.learning_rate)
 
 
 def optimiser_named(
-    name: OptimiserName, learning_rate: float, accumulators: dict[str, NDArray[np.float32]] | None = None
+    name: OptimiserName,
+    learning_rate: float,
+    accumulators: dict[str, NDArray[np.float32]] | None = None,
+    kernel: Kernel | None = None,
 ) -> Optimiser:
     """The optimiser of a configuration; SGD has no use for accumulators."""
-    return Sgd(learning_rate) if name == "sgd" else AdaGrad(learning_rate, accumulators)
+    return Sgd(learning_rate, kernel) if name == "sgd" else AdaGrad(learning_rate, accumulators, kernel)
+
+
+def move_rows(
+    optimiser: Optimiser, name: str, parameter: NDArray[np.float32], gradient: SortedRows, C: float, workers: Workers
+) -> None:
+    """Step on the rows that a gradient touches and keep them within C; the rows are shared out in fixed runs."""
+    if not len(gradient.rows):
+        return
+    runs = [slice(at, at + _ROWS_OF_A_TASK) for at in range(0, len(gradient.rows), _ROWS_OF_A_TASK)]
+    runs[-1] = slice(runs[-1].start, len(gradient.rows))
+    # The first task runs alone where it has yet to make the accumulator that all write to.
+    if optimiser.accumulators.get(name) is None:
+        optimiser.update_rows(name, parameter, gradient, slice(0, 0))
+
+    def task(number: int) -> None:
+        optimiser.update_rows(name, parameter, gradient, runs[number])
+        project(parameter, gradient.rows[runs[number]], C)
+
+    workers.map(task, len(runs))
 
 
 def project(parameter: NDArray[np.float32], rows: NDArray[np.intp] | None, C: float) -> None:

@@ -11,27 +11,23 @@ what it draws. Both are read-only: all pairs of a minibatch are evaluated at the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from awe_core.feature_rows import RowGradient, through_features
 from awe_core.gate import Gate
+from awe_core.kernels import Kernel
 from awe_core.minibatch import Minibatch
 from awe_core.rows import entry_positions, row_of_entry, structure
+from awe_core.similarity import Similarity, all_similarities, pair_similarities, slope
 
 Floats = NDArray[np.floating]
 
-# Costs, measured in one thread on 1,000 and 41,000 labels with D = 64 and 100, in units of one score of a dense matrix
-# product (1.5 ns): comparing a score with the threshold of a pair and finding the violators; a score of one gathered
-# label; and one drawn, gathered and scored.
-_COMPARE = 1.3
-_GATHER = 25.0
-_DRAW = 40.0
-# Draws that a pair is taken to need, on average over a training.
-_EXPECTED_DRAWS = 32
-# The most pairs × columns that are compared at once: 14 bytes each, 230 MB.
-_MOST_COMPARED = 2**24
+# Pairs an example from which sorting its scores once is cheaper than comparing all of them with every pair.
+_SORT_FROM = 4
 # Numbers gathered at once by one round of draws: 16 MB of float32.
 _MOST_GATHERED = 2**22
 _FIRST_ROUND = 8
@@ -39,11 +35,12 @@ _FIRST_ROUND = 8
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a step changes, in place: U [d, D], V [Y, D] and the offset c [1], of one float type."""
+    """What a step changes in place: U [d, D], V [Y, D], the offset c [1], of one float type; and how f reads them."""
 
     U: Floats
     V: Floats
     offset: Floats
+    similarity: Similarity = "dot"
 
 
 @dataclass(frozen=True)
@@ -65,31 +62,13 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class RowGradient:
-    """Gradient of some rows of a parameter; `rows` are distinct and ascending, None stands for all."""
-
-    rows: NDArray[np.intp] | None
-    values: Floats
-
-
-@dataclass(frozen=True)
 class Gradient:
-    """Gradient of the minibatch's loss, summed over its pairs, and that loss."""
+    """Gradient of a sub-block's loss, summed over its pairs, and that loss; the parts of V's are to be added up."""
 
     U: RowGradient
-    V: RowGradient
+    V: list[RowGradient]
     offset: float
     loss: float
-
-
-def rank_losses(alphas: NDArray[np.float64]) -> NDArray[np.float64]:
-    """L(k) = Σ_{j ≤ k} α_j for k = 0 … len(alphas); α₁ ≥ α₂ ≥ … ≥ 0."""
-    return np.concatenate(([0.0], np.cumsum(alphas)))
-
-
-def harmonic_losses(labels: int) -> NDArray[np.float64]:
-    """L(k) = Σ_{j ≤ k} 1 / j for k = 0 … Y: the table that a training uses."""
-    return rank_losses(1.0 / np.arange(1, labels + 1))
 
 
 def candidates_only(gate: Gate | None) -> bool:
@@ -130,22 +109,11 @@ def _negative_candidates(batch: Minibatch) -> sp.csr_matrix:
 # --- All scores of the minibatch's examples -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Contest:
-    """Scores of every negative of every row, laid out in columns.
-
-    f : [rows, columns], −inf where the column is no negative. labels : [rows, columns], or None where column j is
-    label j. pair_f : [pairs], f(x, y).
-    """
-
-    f: Floats
-    labels: NDArray[np.intp] | None
-    pair_f: Floats
-
-
-def _dense_contest(batch: Minibatch, embedding: Floats, parameters: Parameters, gate: Gate | None) -> _Contest:
-    """One matrix product scores every label; column j is label j."""
-    f = np.asarray(embedding @ parameters.V.T)
+def _all_scores(
+    batch: Minibatch, embedding: Floats, parameters: Parameters, gate: Gate | None
+) -> tuple[Floats, Floats]:
+    """f of every row and label by one product, −inf where the label is no negative; and f(x, y) of every pair."""
+    f = all_similarities(parameters.similarity, embedding, parameters.V)
     if gate is not None:
         assert batch.affinity is not None
         candidate = row_of_entry(batch.affinity), batch.affinity.indices
@@ -158,48 +126,7 @@ def _dense_contest(batch: Minibatch, embedding: Floats, parameters: Parameters, 
         f[candidate] = gated
     pair_f = f[batch.pair_row, batch.pair_label]
     f[row_of_entry(batch.excluded), batch.excluded.indices] = -np.inf
-    return _Contest(f, None, pair_f)
-
-
-def _candidate_contest(batch: Minibatch, embedding: Floats, parameters: Parameters, gate: Gate) -> _Contest:
-    """Only candidates are scored; column k is a row's k-th candidate, rows padded to the longest."""
-    affinity = batch.affinity
-    assert affinity is not None
-    row = row_of_entry(affinity)
-    column = np.arange(affinity.nnz) - affinity.indptr[row]
-    labels = np.zeros((len(batch), max(1, _most_candidates(batch))), dtype=np.intp)
-    labels[row, column] = affinity.indices
-    linear = np.einsum("rd,rkd->rk", embedding, parameters.V[labels], optimize=False)
-    f = np.full(labels.shape, -np.inf, dtype=linear.dtype)
-    f[row, column] = gate.of(affinity.data) * (linear[row, column] + parameters.offset)
-    pair_column = entry_positions(affinity, batch.pair_row, batch.pair_label) - affinity.indptr[batch.pair_row]
-    pair_f = f[batch.pair_row, pair_column]
-    barred = entry_positions(batch.excluded, row, affinity.indices) >= 0
-    f[row[barred], column[barred]] = -np.inf
-    return _Contest(f, labels, pair_f)
-
-
-def _contest(batch: Minibatch, embedding: Floats, parameters: Parameters, gate: Gate | None) -> _Contest:
-    labels = parameters.V.shape[0]
-    if gate is not None and _candidate_cost(batch, gate) < _dense_cost(batch, labels):
-        return _candidate_contest(batch, embedding, parameters, gate)
-    return _dense_contest(batch, embedding, parameters, gate)
-
-
-def _dense_cost(batch: Minibatch, labels: int) -> float:
-    return labels * (len(batch) + _COMPARE * len(batch.pair_row))
-
-
-def _candidate_cost(batch: Minibatch, gate: Gate | None) -> float:
-    """Cost with a column for each candidate; inf where labels beyond the candidates may be drawn."""
-    if not candidates_only(gate):
-        return np.inf
-    return _most_candidates(batch) * (_GATHER * len(batch) + _COMPARE * len(batch.pair_row))
-
-
-def _most_candidates(batch: Minibatch) -> int:
-    assert batch.affinity is not None
-    return int(np.diff(batch.affinity.indptr).max(initial=0))
+    return f, pair_f
 
 
 def draw_geometric(
@@ -226,28 +153,52 @@ def draw_geometric(
     FloatingPointError
         A score is not finite.
     """
-    contest = _contest(batch, embedding, parameters, gate)
-    _check_finite(contest.pair_f, contest.f)
+    f, pair_f = _all_scores(batch, embedding, parameters, gate)
+    _check_finite(pair_f, f)
     negatives = count_negatives(batch, gate, parameters.V.shape[0])[batch.pair_row]
-    threshold = contest.pair_f - contest.f.dtype.type(margin)
-    violates = contest.f[batch.pair_row] > threshold[:, None]
-    violators = np.count_nonzero(violates, axis=1)
-    tried = np.flatnonzero(violators)
-    number = rng.geometric(violators[tried] / negatives[tried])
-    choice = rng.integers(0, violators[tried])
+    threshold = pair_f - f.dtype.type(margin)
+    many = len(batch.pair_row) >= _SORT_FROM * len(batch)
+    violators = (_SortedViolators if many else _ComparedViolators)(f, batch.pair_row, threshold)
+    tried = np.flatnonzero(violators.count)
+    number = rng.geometric(violators.count[tried] / negatives[tried])
+    choice = rng.integers(0, violators.count[tried])
     found = number <= negatives[tried]
     pair, number, choice = tried[found], number[found], choice[found]
-    column = _nth_true(violates, pair, choice)
-    negative = column if contest.labels is None else contest.labels[batch.pair_row[pair], column]
-    return Draws(pair, negative, number, negatives)
+    return Draws(pair, violators.columns(pair, choice), number, negatives)
 
 
-def _nth_true(mask: NDArray[np.bool_], rows: NDArray[np.intp], n: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Column of the n-th (from 0) true entry of each of some distinct rows."""
-    chosen = mask if len(rows) == len(mask) else mask[rows]
-    flat, starts = np.flatnonzero(chosen), np.arange(len(rows)) * chosen.shape[1]
-    column: NDArray[np.intp] = flat[np.searchsorted(flat, starts) + n] - starts
-    return column
+class _ComparedViolators:
+    """The violators of every pair, as a mask [pairs, columns]: for few pairs an example."""
+
+    def __init__(self, f: Floats, pair_row: NDArray[np.intp], threshold: Floats) -> None:
+        whole = len(pair_row) == len(f) and bool((np.diff(pair_row) == 1).all())  # one pair an example: no copy
+        self._mask = (f if whole else f[pair_row]) > threshold[:, None]
+        self.count = np.count_nonzero(self._mask, axis=1)
+
+    def columns(self, pairs: NDArray[np.intp], n: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Column of the n-th violator, from 0, of each of some distinct pairs."""
+        chosen = self._mask if len(pairs) == len(self._mask) else self._mask[pairs]
+        flat, starts = np.flatnonzero(chosen), np.arange(len(pairs)) * chosen.shape[1]
+        column: NDArray[np.intp] = flat[np.searchsorted(flat, starts) + n] - starts
+        return column
+
+
+class _SortedViolators:
+    """The violators of every pair by the order of its example's scores, sorted once for all of its pairs."""
+
+    def __init__(self, f: Floats, pair_row: NDArray[np.intp], threshold: Floats) -> None:
+        self._pair_row = pair_row
+        self._order = np.argsort(f, axis=1)
+        ascending = np.take_along_axis(f, self._order, axis=1)
+        ends = np.searchsorted(pair_row, np.arange(len(f) + 1))
+        self.count = np.empty(len(pair_row), dtype=np.int64)
+        for row, (start, stop) in enumerate(pairwise(ends.tolist())):
+            self.count[start:stop] = np.searchsorted(ascending[row], threshold[start:stop], side="right")
+        np.subtract(f.shape[1], self.count, out=self.count)
+
+    def columns(self, pairs: NDArray[np.intp], n: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Column of the n-th best violator, from 0, of each of some pairs."""
+        return np.asarray(self._order[self._pair_row[pairs], self._order.shape[1] - 1 - n])
 
 
 def _check_finite(pair_f: Floats, negative_f: Floats) -> None:
@@ -331,26 +282,11 @@ def _f(
     labels: NDArray[np.intp],
 ) -> Floats:
     """f of chosen (row, label), in the shape of `labels`: [pairs] or [pairs, columns] with one row a pair."""
-    linear: Floats
-    if labels.ndim == 1:
-        linear = np.einsum("pd,pd->p", embedding[rows], parameters.V[labels])
-    else:
-        linear = np.einsum("pd,pkd->pk", embedding[rows[:, 0]], parameters.V[labels])
+    own = rows if labels.ndim == 1 else rows[:, 0]
+    linear = pair_similarities(parameters.similarity, embedding[own], parameters.V[labels])
     if gate is not None:
         linear = gate_of(batch, gate, rows, labels) * (linear + parameters.offset)
     return linear
-
-
-def all_scores_are_cheaper(batch: Minibatch, gate: Gate | None, labels: int) -> bool:
-    """Choose the sampler: whether scoring all negatives costs less than scoring those drawn.
-
-    In units of one dense score: a dense layout costs Y·(rows + 1.3·pairs), one of at most K candidates a row
-    K·(25·rows + 1.3·pairs), and draws 40·32·pairs. More than 2²⁴ pairs × columns are never compared at once.
-    """
-    pairs = len(batch.pair_row)
-    dense, candidates = _dense_cost(batch, labels), _candidate_cost(batch, gate)
-    columns = _most_candidates(batch) if candidates < dense else labels
-    return min(dense, candidates) <= _DRAW * _EXPECTED_DRAWS * pairs and columns * pairs <= _MOST_COMPARED
 
 
 # --- The step -------------------------------------------------------------------------------------------------------
@@ -364,6 +300,7 @@ def warp_gradient(
     margin: float,
     draws: Draws,
     losses: NDArray[np.float64],
+    kernel: Kernel,
 ) -> Gradient:
     """Gradient of Σ weight · L(⌊M / N⌋) · max(0, γ + f(x, ȳ) − f(x, y)) over the pairs that found a violator.
 
@@ -374,6 +311,7 @@ def warp_gradient(
     batch, embedding, parameters, gate, margin : as the draws were made with.
     draws : ȳ and N by pair.
     losses : L, float64 [Y + 1].
+    kernel : adds up the pairs of an example.
 
     Returns
     -------
@@ -381,28 +319,44 @@ def warp_gradient(
     """
     row, positive = batch.pair_row[draws.pair], batch.pair_label[draws.pair]
     share = batch.weight[row] * losses[draws.negatives[draws.pair] // draws.number]
+    own, similarity = embedding[row], parameters.similarity
+    V_up, V_down = parameters.V[positive], parameters.V[draws.negative]
+    s_up, s_down = pair_similarities(similarity, own, V_up), pair_similarities(similarity, own, V_down)
+    f_up, f_down = s_up, s_down
     gate_up, gate_down = gate_of(batch, gate, row, positive), gate_of(batch, gate, row, draws.negative)
-    f_up = _f(batch, embedding, parameters, gate, row, positive)
-    f_down = _f(batch, embedding, parameters, gate, row, draws.negative)
+    if gate is not None:
+        f_up, f_down = gate_up * (s_up + parameters.offset), gate_down * (s_down + parameters.offset)
     hinge = np.maximum(0.0, margin + f_down.astype(np.float64) - f_up)
     share = share * (hinge > 0)
-    loss = float(np.sum(share * hinge))
     up, down = -share * gate_up, share * gate_down
-    touched, column = np.unique(np.concatenate((positive, draws.negative)), return_inverse=True)
-    entries = np.concatenate((up, down)).astype(embedding.dtype)
-    shape = (len(batch), len(touched))
-    coefficient = sp.csr_matrix((entries, (np.concatenate((row, row)), column)), shape=shape)
-    embedding_gradient = coefficient @ parameters.V[touched]
-    V = RowGradient(touched, np.asarray(coefficient.T @ embedding))
+    by_positive, lifted = pulled_pairs(similarity, slope(similarity, up, s_up), own, V_up)
+    by_negative, pushed = pulled_pairs(similarity, slope(similarity, down, s_down), own, V_down)
+    by_embedding = np.zeros_like(embedding)
+    kernel.add_at(by_embedding, row, lifted + pushed)
     offset = float(np.sum(up + down)) if gate is not None else 0.0
-    return Gradient(_through_features(batch, embedding_gradient), V, offset, loss)
+    parts = [RowGradient(positive, by_positive), RowGradient(draws.negative, by_negative)]
+    return Gradient(through_features(batch.features, by_embedding), parts, offset, float(np.sum(share * hinge)))
 
 
-def _through_features(batch: Minibatch, embedding_gradient: Floats) -> RowGradient:
-    """Gradient of U from the gradient of Ux: xᵀ · ∂/∂(Ux), on the features that occur."""
-    x = batch.features
-    if not isinstance(x, sp.csr_matrix):
-        return RowGradient(None, x.T @ embedding_gradient)
-    touched, column = np.unique(x.indices, return_inverse=True)
-    narrow = sp.csr_matrix((x.data, column, x.indptr), shape=(x.shape[0], len(touched)))
-    return RowGradient(touched.astype(np.intp), np.asarray(narrow.T @ embedding_gradient))
+def pulled_pairs(similarity: Similarity, coefficient: Floats, own: Floats, V_own: Floats) -> tuple[Floats, Floats]:
+    """Gradients by V and by Ux of every pair's own similarity, from ∂/∂s times its slope [pairs]: [pairs, D] each."""
+    k = coefficient.astype(own.dtype)[:, None]
+    if similarity == "dot":
+        return k * own, k * V_own
+    apart = k * (own - V_own)
+    return apart, -apart
+
+
+def pulled(similarity: Similarity, coefficient: Floats, embedding: Floats, V: Floats) -> tuple[Floats, Floats]:
+    """Gradients by Ux and by some labels' rows of V, from ∂/∂s times the similarity's slope for every row and label.
+
+    Parameters
+    ----------
+    coefficient : [rows, labels].
+    embedding, V : [rows, D] and [labels, D].
+    """
+    by_embedding, by_V = np.asarray(coefficient @ V), np.asarray(coefficient.T @ embedding)
+    if similarity != "dot":
+        by_embedding -= coefficient.sum(axis=1)[:, None] * embedding
+        by_V -= coefficient.sum(axis=0)[:, None] * V
+    return by_embedding, by_V

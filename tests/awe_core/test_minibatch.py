@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from awe_core.minibatch import minibatches, trainable_pairs
+from awe_core.minibatch import Minibatch, Visit, cut_pairs, trainable_pairs
 from tests.awe_core.blocks import block
 
 TRUTH = [[0, 3], [], [1], [0, 1, 2, 3], [2], [1, 2]]
@@ -21,12 +21,16 @@ def some_block(sparse: bool = False, affinity: list[dict[int, float]] | None = N
 ORDER = np.array([3, 0, 1, 5, 4, 2])
 
 
+def minibatches(visit: Visit, batch: int) -> list[Minibatch]:
+    return [visit.minibatch(run) for run in visit.steps(batch)]
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 100])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_an_epoch_visits_every_pair_once_in_the_order_of_the_rows(batch, sparse):
     source = some_block(sparse)
     visited = []
-    for part in minibatches(source, ORDER, trainable_pairs(source, ORDER, False), batch):
+    for part in minibatches(Visit(source, ORDER), batch):
         rows = [int(w) - 1 for w in part.weight]  # the weight tells which row it is
         assert (
             np.asarray(part.features[:, 0] if not sparse else part.features.toarray()[:, 0]) == np.array(rows) * 4 + 1
@@ -40,16 +44,16 @@ def test_an_epoch_visits_every_pair_once_in_the_order_of_the_rows(batch, sparse)
 
 def test_batches_are_filled_as_far_as_examples_fit():
     source = some_block()
-    parts = list(minibatches(source, ORDER, trainable_pairs(source, ORDER, False), 4))
+    parts = minibatches(Visit(source, ORDER), 4)
     assert [len(part.pair_row) for part in parts] == [4, 4, 2]
 
 
 def test_pairs_whose_label_is_no_candidate_are_left_out_and_counted():
     affinity = [{0: 1.0}, {0: 1.0}, {0: 0.5}, {1: 0.0, 3: 1.0}, {2: 1.0}, {}]
     source = some_block(affinity=affinity)
-    pairs = trainable_pairs(source, ORDER, True)
-    assert pairs.uncovered == 1 + 1 + 2 + 2
-    [part] = minibatches(source, ORDER, pairs, 100)
+    visit = Visit(source, ORDER, candidates_only=True)
+    assert visit.pairs.uncovered == 1 + 1 + 2 + 2
+    [part] = minibatches(visit, 100)
     rows = [int(w) - 1 for w in part.weight]
     # A stored affinity of 0 is a candidate's. Rows without a pair are passed over.
     assert [(rows[i], int(y)) for i, y in zip(part.pair_row, part.pair_label, strict=True)] == [
@@ -63,7 +67,7 @@ def test_pairs_whose_label_is_no_candidate_are_left_out_and_counted():
 
 def test_the_positive_of_the_moment_is_left_out_of_a_history():
     source = some_block(sparse=True)
-    [part] = minibatches(source, ORDER[:2], trainable_pairs(source, ORDER[:2], False), 100, leave_one_out=True)
+    [part] = minibatches(Visit(source, ORDER[:2], leave_one_out=True), 100)
     assert part.pair_row.tolist() == [0, 1, 2, 3, 4, 5]
     assert part.pair_label.tolist() == [0, 1, 2, 3, 0, 3]
     for row, label in zip(part.pair_row, part.pair_label, strict=True):
@@ -76,10 +80,36 @@ def test_the_positive_of_the_moment_is_left_out_of_a_history():
 def test_a_dense_x_is_no_history():
     source = some_block()
     with pytest.raises(ValueError, match="sparse"):
-        list(minibatches(source, ORDER, trainable_pairs(source, ORDER, False), 4, leave_one_out=True))
+        minibatches(Visit(source, ORDER, leave_one_out=True), 4)
 
 
 def test_a_block_without_pairs_has_no_minibatch():
     source = block(np.ones((2, 1)), [[], []], 3)
-    order = np.arange(2)
-    assert list(minibatches(source, order, trainable_pairs(source, order, False), 4)) == []
+    assert Visit(source, np.arange(2)).steps(4) == []
+
+
+def test_scattered_pairs_are_all_visited_once_and_an_examples_share_a_row():
+    source = some_block(sparse=True)
+    visit = Visit(source, ORDER)
+    visit.scatter(np.random.default_rng(0))
+    parts = minibatches(visit, 4)
+    assert [len(part.pair_row) for part in parts] == [4, 4, 2]
+    visited = []
+    for part in parts:
+        assert (np.diff(part.pair_row) >= 0).all()
+        assert len(set(part.weight.tolist())) == len(part)
+        visited += [(int(part.weight[i]) - 1, int(y)) for i, y in zip(part.pair_row, part.pair_label, strict=True)]
+    assert sorted(visited) == sorted((row, y) for row in range(6) for y in TRUTH[row])
+    assert [row for row, _ in visited] != [int(row) for row in ORDER for _ in TRUTH[row]]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 100])
+def test_a_step_is_cut_into_sub_blocks_between_examples(most):
+    pairs = trainable_pairs(some_block(), candidates_only=False)
+    pieces = cut_pairs(pairs, slice(2, 9), most)  # the pairs of rows 2 to 5, the last without one of its own
+    assert [piece.start for piece in pieces] == [2, *(piece.stop for piece in pieces[:-1])]
+    assert pieces[-1].stop == 9
+    for piece in pieces:
+        rows = pairs.row[piece]
+        assert len(rows) <= most or len(set(rows.tolist())) == 1
+        assert piece.stop == 9 or pairs.row[piece.stop] != rows[-1]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awe_core.rows import entry_positions, row_of_entry, structure, union
+from awe_core.rows import ByColumn, entry_positions, ranges, row_of_entry, stable_order, structure, union
 
 LISTS = st.lists(st.sets(st.integers(0, 6)), max_size=6)
 
@@ -63,3 +64,28 @@ def test_structure_counts_a_stored_zero_and_leaves_the_matrix_alone() -> None:
     matrix = lists([{1, 3}, set()])
     assert structure(matrix).toarray().tolist() == [[0, 1, 0, 1, 0, 0, 0], [0] * 7]
     assert matrix.data.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("below", [5, 2**31, 2**62])
+@pytest.mark.parametrize("count", [0, 1, 7, 1000])
+def test_a_stable_order_is_that_of_a_stable_sort(below, count):
+    keys = np.random.default_rng(count).integers(0, min(below, 9), size=count)
+    ascending, order = stable_order(keys, below)
+    assert order.tolist() == np.argsort(keys, kind="stable").tolist()
+    assert ascending.tolist() == sorted(keys.tolist())
+
+
+def test_entries_are_found_again_by_column():
+    rng = np.random.default_rng(1)
+    dense = rng.random((6, 9)) < 0.4
+    matrix = sp.csr_matrix(dense.astype(np.float32))
+    rows, columns = np.array([0, 2, 2, 5]), np.array([7, 1, 4])
+    row, column, position = ByColumn.of(matrix).among(columns, rows)
+    found = sorted(zip(row.tolist(), column.tolist(), strict=True))
+    assert found == sorted((r, c) for r in range(4) for c in range(3) if dense[rows[r], columns[c]])
+    assert (matrix.indices[position] == columns[column]).all()
+
+
+def test_ranges_stand_one_after_the_other():
+    assert ranges(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
+    assert ranges(np.zeros(0, np.intp), np.zeros(0, np.intp)).tolist() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from awe_core import course, optimisers, pooled
+from awe_core.checkpoint import Checkpoint
 from awe_core.gate import Gate, affinity_scale
 from awe_core.model import Model, initial_model
 from awe_core.trainer import Progress, TrainSettings, train
@@ -45,7 +48,7 @@ def parameters(model: Model) -> bytes:
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adagrad"])
-@pytest.mark.parametrize("sampler", ["geometric", "rounds"])
+@pytest.mark.parametrize("sampler", ["geometric", "rounds", "pooled"])
 @pytest.mark.parametrize("gate", GATES)
 def test_a_pair_with_one_negative_makes_the_papers_step(optimiser, sampler, gate):
     # Two labels, one of them true: M = N = 1 whatever is drawn, so one epoch is one known step.
@@ -107,7 +110,7 @@ def test_a_weight_of_zero_teaches_nothing():
 
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("sampler", ["geometric", "rounds"])
+@pytest.mark.parametrize("sampler", ["geometric", "rounds", "pooled"])
 @pytest.mark.parametrize(("optimiser", "rate"), [("sgd", 0.02), ("adagrad", 0.2)])
 def test_labels_that_can_be_told_apart_are_learnt(sparse, gate, sampler, optimiser, rate):
     source, validation = some_blocks(sparse)
@@ -147,7 +150,7 @@ def test_every_row_stays_within_C():
 
 
 @pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize("sampler", ["geometric", "rounds"])
+@pytest.mark.parametrize("sampler", ["geometric", "rounds", "pooled"])
 def test_the_model_is_a_function_of_data_settings_and_seed(gate, sampler):
     def model(seed: int) -> bytes:
         source, validation = some_blocks()
@@ -164,7 +167,156 @@ def test_without_a_gate_an_affinity_is_not_looked_at():
     assert parameters(one) == parameters(other)
 
 
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("sampler", ["geometric", "rounds", "pooled"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_number_of_threads_does_not_change_a_bit(gate, sampler, sparse, small_sub_blocks):
+    source, validation = some_blocks(sparse)
+    settings = replace(SETTINGS, sampler=sampler, batch=16, offset="learnt")
+    models = {
+        parameters(train(source, validation, 5, 5, replace(settings, threads=n), 0, gate=gate).model) for n in (1, 2, 4)
+    }
+    assert len(models) == 1
+
+
+@pytest.fixture
+def small_sub_blocks(monkeypatch):
+    """Sub-blocks of a few pairs, pools of three labels and tasks of two rows, so that toy data fill several threads."""
+    monkeypatch.setattr(course, "sub_block_pairs", lambda batch: 3)
+    monkeypatch.setattr(course, "POOL_PAIRS", 3)
+    monkeypatch.setattr(pooled, "POOL_LABELS", 3)
+    monkeypatch.setattr(optimisers, "_ROWS_OF_A_TASK", 2)
+
+
+@pytest.mark.parametrize("gate", [None, Gate(1.5, 0.4)])
+def test_the_kernels_train_alike(gate):
+    pytest.importorskip("numba")
+    settings = replace(SETTINGS, sampler="pooled", epochs=1)
+    numpy, numba = (
+        train(some_blocks()[0], None, 5, 5, replace(settings, kernel=kernel), 0, gate=gate).model
+        for kernel in ("numpy", "numba")
+    )
+    assert numpy.U == pytest.approx(numba.U, abs=1e-4)
+    assert numpy.V == pytest.approx(numba.V, abs=1e-4)
+
+
+# --- Interrupted, and gone on with ---
+
+
+class Killed(Exception):
+    """What a kill is to a test."""
+
+
+class Kept:
+    """Checkpoints as a disk keeps them: copies. `steps` after the start it saves and is killed."""
+
+    def __init__(self, steps: int | None = None, before: Kept | None = None) -> None:
+        self._left = steps
+        self._saved = None if before is None else before._saved
+        self._best = {} if before is None else before._best
+
+    def due(self) -> bool:
+        if self._left is not None:
+            self._left -= 1
+        return self._left == 0
+
+    def save(self, checkpoint, best):
+        arrays = {name: values.copy() for name, values in checkpoint.arrays.items()}
+        self._saved = json.dumps(checkpoint.progress), arrays
+        if best:
+            self._best = arrays
+        if self._left == 0:
+            raise Killed
+
+    def load(self):
+        if self._saved is None:
+            return None
+        progress, arrays = self._saved
+        return Checkpoint({name: values.copy() for name, values in arrays.items()}, json.loads(progress))
+
+    def best(self):
+        return self._best
+
+
+def told(history) -> list:
+    return [replace(record, seconds=0.0) for record in history]
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("sampler", ["geometric", "rounds", "pooled", "auto"])
+@pytest.mark.parametrize("steps", [1, 2, 5, 9, 14, 23])
+def test_killed_at_any_step_it_goes_on_to_the_same_bytes(gate, sampler, steps, small_sub_blocks):
+    source, validation = some_blocks()
+    settings = replace(SETTINGS, sampler=sampler, offset="learnt", schedule="cosine", epochs=4)
+
+    def run(kept):
+        return train(source, validation, 5, 5, settings, 0, 1, gate, checkpoints=kept)
+
+    undisturbed = run(None)
+    stopped = Kept(steps)
+    with pytest.raises(Killed):
+        run(stopped)
+    again = Kept(steps=1, before=stopped)  # and once more, in the very next step
+    with pytest.raises(Killed):
+        run(again)
+    resumed = run(Kept(before=again))
+    assert parameters(resumed.model) == parameters(undisturbed.model)
+    assert {name: sums.tobytes() for name, sums in resumed.model.accumulators.items()} == {
+        name: sums.tobytes() for name, sums in undisturbed.model.accumulators.items()
+    }
+    assert told(resumed.history) == told(undisturbed.history)
+    assert resumed.best_epoch == undisturbed.best_epoch
+
+
 # --- Stopping ---
+
+
+def test_patience_does_not_end_the_training_before_the_minimum():
+    source, validation = some_blocks()
+    settings = replace(SETTINGS, epochs=30, patience=1, learning_rate=0.3)
+    short = train(source, validation, 5, 5, settings, seed=0)
+    long = train(source, validation, 5, 5, replace(settings, min_epochs=12), seed=0)
+    assert len(short.history) < 12 <= len(long.history)
+
+
+def test_the_rate_follows_its_schedule_over_the_horizon():
+    source, _ = some_blocks()
+    settings = replace(SETTINGS, epochs=3, schedule="linear", horizon=10)
+    rates = [record.rate for record in train(source, None, 5, 5, settings, seed=0).history]
+    assert rates == pytest.approx([0.1, 0.09, 0.08])
+
+
+def test_the_sampler_of_every_epoch_stands_in_the_history(monkeypatch):
+    monkeypatch.setattr(
+        course, "choose_sampler", lambda labels, pairs, draws, only: "rounds" if draws > 9 else "pooled"
+    )
+    source, _ = some_blocks()
+    history = train(source, None, 5, 5, SETTINGS, seed=0).history
+    assert history[0].sampler == "rounds"  # before anything is counted
+    assert {record.sampler for record in history[1:]} == {"pooled"}
+    assert all(0 < record.draws < 5 for record in history)
+
+
+# --- The objective ---
+
+
+@pytest.mark.parametrize("alpha", ["1/j", "constant", "top-k"])
+@pytest.mark.parametrize("similarity", ["dot", "negative-distance", "negative-squared-distance"])
+@pytest.mark.parametrize("sampler", ["geometric", "pooled"])
+def test_every_member_of_the_family_learns(alpha, similarity, sampler):
+    source, validation = some_blocks()
+    settings = replace(
+        SETTINGS, D=8, epochs=30, patience=30, learning_rate=0.2, alpha=alpha, similarity=similarity, sampler=sampler
+    )
+    trained = train(source, validation, 5, 5, settings, seed=0)
+    assert max(record.p_at_1 for record in trained.history) > 0.85
+    assert trained.model.similarity == similarity
+
+
+def test_a_distance_is_refused_beside_an_affinity():
+    source, _ = some_blocks()
+    with pytest.raises(ValueError, match="never positive"):
+        train(source, None, 5, 5, replace(SETTINGS, similarity="negative-distance"), 0, 1, Gate())
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_training():
@@ -277,7 +429,7 @@ def test_a_start_of_another_shape_is_refused():
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adagrad"])
-@pytest.mark.parametrize("sampler", ["geometric", "rounds"])
+@pytest.mark.parametrize("sampler", ["geometric", "rounds", "pooled"])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_divergence_names_epoch_step_and_learning_rate(optimiser, sampler, sparse):
     source, validation = some_blocks(sparse)
@@ -293,7 +445,7 @@ def test_divergence_in_the_last_step_of_an_epoch_is_seen():
         train(source, None, 2, 1, settings, seed=0)
 
 
-@pytest.mark.parametrize("sampler", ["geometric", "rounds"])
+@pytest.mark.parametrize("sampler", ["geometric", "rounds", "pooled"])
 @pytest.mark.parametrize("gate", GATES)
 def test_odd_examples_are_trained_on_or_passed_over(gate, sampler):
     truth = [[], [0, 1, 2], [1], [0, 1]]
@@ -316,7 +468,7 @@ def candidates_only(gate: Gate | None) -> bool:
     return gate == Gate(1.5, 0.0)
 
 
-@pytest.mark.parametrize("sampler", ["geometric", "rounds"])
+@pytest.mark.parametrize("sampler", ["geometric", "rounds", "pooled"])
 def test_one_label_alone_has_nothing_to_learn(sampler):
     source = InMemory([block(np.ones((3, 2)), [[0], [], [0]], 1)])
     trained = train(source, source, 1, 2, replace(SETTINGS, sampler=sampler), seed=0)
@@ -346,7 +498,8 @@ def test_a_gate_needs_an_affinity():
     [
         ("D", 0), ("batch", 0), ("epochs", 0), ("patience", 0), ("C", 0.0), ("learning_rate", -1.0),
         ("learning_rate", math.nan), ("learning_rate", math.inf), ("margin", 0.0), ("warm_rate", 0.0),
-        ("optimiser", "adam"), ("sampler", "all"), ("offset", math.nan),
+        ("optimiser", "adam"), ("sampler", "all"), ("offset", math.nan), ("min_epochs", 0), ("schedule", "steps"),
+        ("alpha", "1"), ("top_k", 0), ("similarity", "cosine"), ("kernel", "cython"), ("threads", 0),
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(name, value):

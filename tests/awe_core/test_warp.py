@@ -10,20 +10,15 @@ import scipy.sparse as sp
 from scipy.stats import chisquare
 
 from awe_core import warp
+from awe_core.feature_rows import RowGradient
 from awe_core.gate import Gate
+from awe_core.kernels import kernel_named
 from awe_core.minibatch import Minibatch
-from awe_core.warp import (
-    Draws,
-    Parameters,
-    all_scores_are_cheaper,
-    draw_geometric,
-    draw_in_rounds,
-    harmonic_losses,
-    rank_losses,
-    warp_gradient,
-)
+from awe_core.rank_weights import harmonic_losses
+from awe_core.warp import Draws, Parameters, draw_geometric, draw_in_rounds, warp_gradient
 from tests.oracles import warp as oracle
 
+KERNEL = kernel_named("numpy")
 SAMPLERS = [draw_geometric, draw_in_rounds]
 GATES = [None, Gate(1.5, 0.0), Gate(1.5, 0.4)]
 
@@ -133,6 +128,28 @@ def test_only_negatives_that_may_be_drawn_are_drawn(draw, gate):
     assert len(draws.pair) == np.count_nonzero(draws.negatives)
 
 
+@pytest.mark.parametrize("margin", [0.05, 1.0])
+def test_an_examples_scores_are_sorted_once_for_many_pairs_under_the_same_law(margin):
+    # Six true labels an example: the path that sorts; each positive's own law.
+    rng = np.random.default_rng(2)
+    x, truth, labels, copies = rng.normal(size=4), [0, 2, 3, 5, 8, 9], 16, 8000
+    P = parameters(4, labels)
+    batch = minibatch(np.tile(x, (copies, 1)), [truth] * copies, labels)
+    draws = draw_geometric(batch, batch.features @ P.U, P, None, margin, np.random.default_rng(1))
+    scores = [oracle.score(P.U, P.V, x, label) for label in range(labels)]
+    for y in truth:
+        law = oracle.draw_law(scores, set(truth), set(range(labels)), y, margin)
+        mine = batch.pair_label[draws.pair] == y
+        found = Counter(zip(draws.number[mine].tolist(), draws.negative[mine].tolist(), strict=True))
+        found[None] = copies - int(mine.sum())
+        assert set(+found) <= set(law)
+        frequent = [outcome for outcome, p in law.items() if copies * p >= 5]
+        expected, observed = [copies * law[o] for o in frequent], [found[o] for o in frequent]
+        if copies - sum(expected) > 1e-6:
+            expected, observed = [*expected, copies - sum(expected)], [*observed, copies - sum(observed)]
+        assert chisquare(observed, expected).pvalue > 1e-3 if len(expected) > 1 else observed == [copies]
+
+
 @pytest.mark.parametrize("draw", SAMPLERS)
 def test_every_pair_has_its_own_number_of_draws(draw):
     # Label 1 is the one violator. Rows with 2 negatives give up after 2 draws, beside rows with 30 that go on.
@@ -175,11 +192,6 @@ def test_a_score_that_is_not_finite_stops(draw, bad):
         draw(batch, batch.features @ P.U, P, None, 1.0, np.random.default_rng(0))
 
 
-def test_L_sums_the_alphas():
-    assert harmonic_losses(5).tolist() == pytest.approx([oracle.harmonic(k) for k in range(6)])
-    assert rank_losses(np.array([1.0, 0.0, 0.0])).tolist() == [0.0, 1.0, 1.0, 1.0]
-
-
 def weighted_problem(gate: Gate | None, sparse: bool = False):
     """Ten rows, several pairs a row, and draws for some of them."""
     rng = np.random.default_rng(5)
@@ -197,10 +209,12 @@ def weighted_problem(gate: Gate | None, sparse: bool = False):
     return x, affinity, batch, P, draws
 
 
-def whole(rows: np.ndarray | None, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    full = np.zeros(shape)
-    full[slice(None) if rows is None else rows] = values
-    return full
+def whole(parts: list[RowGradient], shape: tuple[int, int]) -> np.ndarray:
+    """A gradient given by rows, as a matrix."""
+    total = np.zeros(shape)
+    for part in parts:
+        np.add.at(total, slice(None) if part.rows is None else part.rows, part.values)
+    return total
 
 
 @pytest.mark.parametrize("gate", GATES)
@@ -208,7 +222,7 @@ def whole(rows: np.ndarray | None, values: np.ndarray, shape: tuple[int, int]) -
 def test_the_gradient_sums_those_of_the_pairs(gate, sparse):
     x, affinity, batch, P, draws = weighted_problem(gate, sparse)
 
-    gradient = warp_gradient(batch, batch.features @ P.U, P, gate, 1.0, draws, harmonic_losses(6))
+    gradient = warp_gradient(batch, batch.features @ P.U, P, gate, 1.0, draws, harmonic_losses(6), KERNEL)
 
     slopes = {"U": np.zeros_like(P.U), "V": np.zeros_like(P.V), "c": np.zeros(())}
     loss = 0.0
@@ -222,8 +236,8 @@ def test_the_gradient_sums_those_of_the_pairs(gate, sparse):
             slopes[name] = slopes[name] + slope
     # The gate is float32, as the affinity is.
     assert gradient.loss == pytest.approx(loss, rel=1e-6)
-    assert whole(gradient.U.rows, gradient.U.values, P.U.shape) == pytest.approx(slopes["U"], rel=1e-5, abs=1e-6)
-    assert whole(gradient.V.rows, gradient.V.values, P.V.shape) == pytest.approx(slopes["V"], rel=1e-5, abs=1e-6)
+    assert whole([gradient.U], P.U.shape) == pytest.approx(slopes["U"], rel=1e-5, abs=1e-6)
+    assert whole(gradient.V, P.V.shape) == pytest.approx(slopes["V"], rel=1e-5, abs=1e-6)
     assert gradient.offset == pytest.approx(float(slopes["c"]), rel=1e-5, abs=1e-6)
 
 
@@ -234,11 +248,11 @@ def test_the_gradient_is_that_of_the_loss_by_finite_differences(gate, name):
 
     def loss(value: np.ndarray) -> float:
         moved = Parameters(**{**P.__dict__, name: value})
-        return warp_gradient(batch, batch.features @ moved.U, moved, gate, 1.0, draws, harmonic_losses(6)).loss
+        return warp_gradient(batch, batch.features @ moved.U, moved, gate, 1.0, draws, harmonic_losses(6), KERNEL).loss
 
-    gradient = warp_gradient(batch, batch.features @ P.U, P, gate, 1.0, draws, harmonic_losses(6))
+    gradient = warp_gradient(batch, batch.features @ P.U, P, gate, 1.0, draws, harmonic_losses(6), KERNEL)
     part = getattr(gradient, name)
-    ours = np.array([part]) if name == "offset" else whole(part.rows, part.values, getattr(P, name).shape)
+    ours = np.array([part]) if name == "offset" else whole(part if name == "V" else [part], getattr(P, name).shape)
     assert ours == pytest.approx(oracle.finite_difference(loss, getattr(P, name)), abs=1e-6)
 
 
@@ -247,20 +261,45 @@ def test_only_what_a_step_touches_has_a_gradient():
     batch = Minibatch(csr([[1, 3]], 4), batch.weight, batch.excluded, None, batch.pair_row, batch.pair_label)
     draws = Draws(np.array([0]), np.array([40]), np.array([1]), np.array([49]))
     P = parameters(4, 50)
-    gradient = warp_gradient(batch, batch.features @ P.U, P, None, 100.0, draws, harmonic_losses(50))
+    gradient = warp_gradient(batch, batch.features @ P.U, P, None, 100.0, draws, harmonic_losses(50), KERNEL)
     assert gradient.U.rows is not None
     assert gradient.U.rows.tolist() == [1, 3]
-    assert gradient.V.rows.tolist() == [2, 40]
+    assert [part.rows.tolist() for part in gradient.V] == [[2], [40]]
 
 
-def test_the_sampler_is_chosen_by_what_has_to_be_scored():
-    few, many = 100, 100_000
-    dense = minibatch(np.ones((8, 2)), [[0]] * 8, few)
-    wide = minibatch(np.ones((8, 2)), [[0]] * 8, many, None, [{0: 1.0, 1: 1.0}] * 8)
-    assert all_scores_are_cheaper(dense, None, few)
-    assert not all_scores_are_cheaper(wide, None, many)
-    assert all_scores_are_cheaper(wide, Gate(), many)  # two candidates a row
-    assert not all_scores_are_cheaper(wide, Gate(1.0, 0.1), many)
+@pytest.mark.parametrize("similarity", ["negative-distance", "negative-squared-distance"])
+@pytest.mark.parametrize("name", ["U", "V"])
+def test_the_gradient_of_a_distance_is_that_of_its_loss_by_finite_differences(similarity, name):
+    x, _, batch, P, _ = weighted_problem(None)
+    P = Parameters(P.U, P.V, P.offset, similarity)
+    draws = draw_geometric(batch, x @ P.U, P, None, 1.0, np.random.default_rng(4))
+    assert len(draws.pair) > 5
+
+    def loss(value: np.ndarray) -> float:
+        moved = Parameters(**{**P.__dict__, name: value})
+        return warp_gradient(batch, x @ moved.U, moved, None, 1.0, draws, harmonic_losses(6), KERNEL).loss
+
+    gradient = warp_gradient(batch, x @ P.U, P, None, 1.0, draws, harmonic_losses(6), KERNEL)
+    part = gradient.U if name == "U" else gradient.V
+    ours = whole(part if name == "V" else [part], getattr(P, name).shape)
+    assert ours == pytest.approx(oracle.finite_difference(loss, getattr(P, name)), abs=1e-6)
+
+
+@pytest.mark.parametrize("draw", SAMPLERS)
+@pytest.mark.parametrize("similarity", ["negative-distance", "negative-squared-distance"])
+def test_violators_of_a_distance_are_those_of_its_values(draw, similarity):
+    rng = np.random.default_rng(6)
+    x, P = rng.normal(size=(300, 4)), parameters(4, 12)
+    P = Parameters(P.U, P.V, P.offset, similarity)
+    batch = minibatch(x, [[int(rng.integers(12))] for _ in x], 12)
+    draws = draw(batch, x @ P.U, P, None, 0.4, rng)
+    apart = np.linalg.norm((x @ P.U)[:, None] - P.V, axis=2)
+    f = -apart if similarity == "negative-distance" else -(apart**2)
+    for pair, negative in zip(draws.pair, draws.negative, strict=True):
+        assert f[pair, negative] > f[pair, batch.pair_label[pair]] - 0.4
+    violators = (f > f[np.arange(300), batch.pair_label][:, None] - 0.4).sum(axis=1) - 1
+    assert (violators[draws.pair] > 0).all()
+    assert 100 < len(draws.pair) < 300
 
 
 def test_rounds_keep_to_their_memory(monkeypatch):

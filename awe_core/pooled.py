@@ -1,0 +1,185 @@
+"""Pooled negatives: an estimate of WARP's loss from one pool of labels that all pairs of a sub-block share.
+
+One product scores the sub-block's examples against a pool of m labels, a piece of a permutation of all. Of a
+pair's m' negatives in the pool, v violate f(x, ȳ) > f(x, y) − γ. Its rank among all M negatives is estimated as
+⌊v·M / m'⌋, and the step goes down
+
+    weight · L(⌊v·M / m'⌋) · (1 / v) · Σ_violators (γ + f(x, ȳ) − f(x, y))
+
+It is the paper's loss with a rank seen in m' draws without replacement instead of up to the first violator, and with
+the mean over all violators in place of one: less variance, but not the paper's draw. A rank below M / m' is often not
+seen at all, as with m' draws one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from awe_core.arrangement import generator
+from awe_core.feature_rows import RowGradient, embed_rows, through_features
+from awe_core.gate import Gate
+from awe_core.kernels import BARRED, Kernel
+from awe_core.minibatch import Visit
+from awe_core.rows import entry_positions
+from awe_core.similarity import all_similarities, pair_similarities, slope
+from awe_core.warp import Floats, Gradient, Parameters, pulled, pulled_pairs
+
+POOL_PAIRS = 512
+"""Pairs of a sub-block at the most: scores against the pool, 512 × 256 float32, stay in a core's cache."""
+POOL_LABELS = 256
+
+
+class Pools:
+    """The pools of an epoch: pieces of permutations of all labels, each label in as many pools as any other.
+
+    Parameters
+    ----------
+    labels : Y.
+    seed, iteration, epoch : name the random stream.
+    """
+
+    def __init__(self, labels: int, seed: int, iteration: int, epoch: int) -> None:
+        self._labels, self._key = labels, (seed, iteration, epoch)
+        self._size = min(POOL_LABELS, labels)
+        self._of_round = labels // self._size
+        self._round, self._permutation = -1, np.zeros(0, dtype=np.int32)
+
+    def __getitem__(self, number: int) -> NDArray[np.intp]:
+        """Pool `number` of the epoch, from 0: distinct labels, ascending, intp [min(256, Y)]."""
+        turn, place = divmod(number, self._of_round)
+        if turn != self._round:
+            seed, iteration, epoch = self._key
+            rng = generator(seed, "pool", iteration, epoch, turn)
+            self._round, self._permutation = turn, rng.permutation(np.arange(self._labels, dtype=np.int32))
+        piece = self._permutation[place * self._size : (place + 1) * self._size]
+        return np.sort(piece).astype(np.intp)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What a sub-block found in its pool.
+
+    Attributes
+    ----------
+    gradient : of the estimated loss, summed over the pairs.
+    updates : pairs with a violator in the pool.
+    negatives : M of every pair, int64 [pairs].
+    draws : estimate of the draws one by one that the pairs would take, Σ (m' + 1) / (v + 1).
+    """
+
+    gradient: Gradient
+    updates: int
+    negatives: NDArray[np.int64]
+    draws: float
+
+
+def pooled_gradient(
+    visit: Visit,
+    these: slice,
+    pool: NDArray[np.intp],
+    parameters: Parameters,
+    gate: Gate | None,
+    margin: float,
+    losses: NDArray[np.float64],
+    kernel: Kernel,
+) -> Pooled:
+    """Gradient of a run of pairs against a pool.
+
+    Parameters
+    ----------
+    visit : the block.
+    these : the pairs of the sub-block.
+    pool : distinct labels, ascending.
+    parameters : at which f is evaluated.
+    gate : None for the linear f; else with a bias, so that every label may be a negative.
+    margin : γ.
+    losses : L, float64 [Y + 1].
+    kernel : finds the violators.
+
+    Raises
+    ------
+    FloatingPointError
+        A score is not finite.
+    """
+    rows, pair_row, pair_label = visit.rows_and_pairs(these)
+    x = visit.feature_rows(rows, pair_label)
+    embedding = embed_rows(x, parameters.U)
+    barred_row, barred_column, _ = visit.excluded_by_label.among(pool, rows)
+    eligible = len(pool) - np.bincount(barred_row, minlength=len(rows))[pair_row]
+    M = (parameters.V.shape[0] - visit.excluded_of_row[rows])[pair_row]
+    weight = visit.block.weight[rows[pair_row]]
+    similarity = parameters.similarity
+    if gate is None and similarity == "dot":
+        pairs, barred, negatives = (pair_row, pair_label), (barred_row, barred_column), (M, eligible)
+        made = kernel.pooled(embedding, parameters.V, pool, pairs, barred, negatives, weight, losses, margin)
+        if made is not None:
+            if not made.finite:
+                raise FloatingPointError("a score is not finite")
+            parts = [RowGradient(pair_label, made.by_own), RowGradient(pool, made.by_pool)]
+            gradient = Gradient(through_features(x, made.by_embedding), parts, 0.0, made.loss)
+            return _pooled(gradient, made.violators, M, eligible)
+
+    V_pool, V_own, own = parameters.V[pool], parameters.V[pair_label], embedding[pair_row]
+    s = all_similarities(similarity, embedding, V_pool)
+    s_own = pair_similarities(similarity, own, V_own)
+    gates, gates_own = _gates(visit, gate, rows, pool), _own_gates(visit, gate, rows, pair_row, pair_label)
+    f, f_own = s, s_own
+    if gate is not None:
+        f, f_own = gates * (s + parameters.offset), gates_own * (s_own + parameters.offset)
+    elif similarity != "dot":
+        f = s.copy()  # the slope of a distance needs its value
+    if not (np.isfinite(f.sum()) and np.isfinite(f_own).all()):
+        raise FloatingPointError("a score is not finite")
+
+    f[barred_row, barred_column] = BARRED
+    threshold = f_own - f.dtype.type(margin)
+    v = kernel.count_above(f, pair_row, threshold)
+    each = (weight * losses[v * M // np.maximum(1, eligible)] / np.maximum(1, v)).astype(f.dtype)
+    down = kernel.spread_above(f, pair_row, threshold, each)
+    up = -each * v  # minus the pair's share of `down`
+    loss = float(np.vdot(down, f)) + float(np.vdot(up, f_own)) - margin * float(up.sum(dtype=np.float64))
+
+    offset = 0.0
+    if gate is not None:
+        down, up = down * gates, up * gates_own
+        offset = float(np.sum(down, dtype=np.float64) + np.sum(up, dtype=np.float64))
+    by_embedding, by_pool = pulled(similarity, slope(similarity, down, s), embedding, V_pool)
+    by_own, by_pair = pulled_pairs(similarity, slope(similarity, up, s_own), own, V_own)
+    kernel.add_at(by_embedding, pair_row, by_pair)
+    parts = [RowGradient(pair_label, by_own), RowGradient(pool, by_pool)]
+    gradient = Gradient(through_features(x, by_embedding), parts, offset, loss)
+    return _pooled(gradient, v, M, eligible)
+
+
+def _pooled(
+    gradient: Gradient, violators: NDArray[np.int64], M: NDArray[np.int64], eligible: NDArray[np.int64]
+) -> Pooled:
+    draws = float(np.sum((eligible + 1) / (violators + 1)))
+    return Pooled(gradient, int(np.count_nonzero(violators)), M, draws)
+
+
+def _gates(visit: Visit, gate: Gate | None, rows: NDArray[np.intp], pool: NDArray[np.intp]) -> Floats:
+    """s·G + b of every row and label of the pool; 1 without an affinity."""
+    if gate is None:
+        return np.ones((1, 1), dtype=np.float32)
+    gates = np.full((len(rows), len(pool)), gate.bias, dtype=np.float32)
+    row, column, position = visit.affinity_by_label.among(pool, rows)
+    gates[row, column] = gate.of(visit.block.affinity.data[position])  # type: ignore[union-attr]
+    return gates
+
+
+def _own_gates(
+    visit: Visit, gate: Gate | None, rows: NDArray[np.intp], pair_row: NDArray[np.intp], pair_label: NDArray[np.intp]
+) -> Floats:
+    """s·G + b of every pair."""
+    if gate is None:
+        return np.ones(1, dtype=np.float32)
+    affinity = visit.block.affinity
+    assert affinity is not None
+    if not affinity.nnz:
+        return np.full(len(pair_row), gate.bias, dtype=np.float32)
+    at = entry_positions(affinity, rows[pair_row], pair_label)
+    return gate.of(np.where(at >= 0, affinity.data[at], np.float32(0)))

@@ -24,6 +24,7 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
+        "fast": ["numba>=0.61"],
         "test": [
             "hypothesis>=6.100,<7",
             "mypy>=1.13",

@@ -7,6 +7,7 @@ Exit status: 2 for a wrong configuration or command line, before any work; 1 whe
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -101,7 +102,16 @@ def _ingest(config_path: str | None, run_root: str, runner: str, flags: Sequence
 
 
 def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
-    def command(iteration: int, config_path: str | None, run_root: str, runner: str, flags: Sequence[str]) -> None:
+    def command(
+        iteration: int,
+        config_path: str | None,
+        run_root: str,
+        runner: str,
+        flags: Sequence[str],
+        init_from: str | None = None,
+    ) -> None:
+        if init_from is not None:
+            flags = (*flags, f"--train.init_from={json.dumps(init_from)}")
         context = _context(config_path, run_root, runner, flags)
         if iteration < first:
             raise ConfigError(f"--iteration={iteration}: the first iteration that has '{name}' is {first}")
@@ -112,7 +122,12 @@ def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
     option = click.option(
         "--iteration", default=first, show_default=True, metavar="T", help="0 is Wsabie, 1 the first AWE."
     )
-    _command(name, summary)(option(command))
+    function = option(command)
+    if name == "train":
+        function = click.option(
+            "--init-from", metavar="MODEL", help="As --train.init_from: begin with this model, and grow what it lacks."
+        )(function)
+    _command(name, summary)(function)
 
 
 for _name, _summary in {

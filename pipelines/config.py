@@ -13,6 +13,11 @@ from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from awe_core import ridge
+from awe_core.kernels import KernelName, resolved_kernel
+from awe_core.rank_weights import Alpha
+from awe_core.samplers import Sampler
+from awe_core.schedule import Schedule
+from awe_core.similarity import Similarity
 from pipelines.errors import ConfigError
 from schemas.filesystem import FileSystem, read_bytes
 
@@ -64,19 +69,32 @@ class Data(Section):
 class Train(Section):
     """The WARP trainer."""
 
-    D: Positive = Field(64, description="dimension of the embedding")
+    D: Positive | Literal["auto"] = Field(64, description='dimension of the embedding; "auto" is round(20 · Y^¼)')
     C: float = Field(math.inf, gt=0, description="norm constraint on the rows of U and V; inf is none")
     margin: float = Field(1.0, gt=0, allow_inf_nan=False, description="γ of the hinge")
     optimiser: Literal["adagrad", "sgd"] = Field("adagrad", description="how a gradient becomes a step")
     learning_rate: float = Field(0.1, gt=0, allow_inf_nan=False, description="step size")
     batch: Positive = Field(512, description="pairs (x, y) of a step, evaluated at the same U and V")
     epochs: Positive = Field(50, description="epochs at the most")
+    min_epochs: Positive = Field(1, description="epochs at the least, whatever the patience")
     patience: Positive = Field(5, description="epochs without a better validation P@1 before it stops")
+    schedule: Schedule = Field("constant", description="how the learning rate goes on over the epochs")
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="minutes after which a checkpoint is kept within an epoch too"
+    )
     refit: bool = Field(False, description="train once more, and build the base, on train + validation")
     memory: Positive = Field(2**30, description="bytes of examples kept decoded between epochs; the rest is read again")
     warm_start: bool = Field(True, description="iteration ≥ 1 starts from the U and V of the one before")
     warm_rate: float = Field(0.25, gt=0, allow_inf_nan=False, description="factor on the learning rate of a warm start")
-    sampler: Literal["auto", "geometric", "rounds"] = Field("auto", description="how negatives are drawn; one law")
+    sampler: Literal["auto"] | Sampler = Field(
+        "auto", description="how negatives are drawn: geometric and rounds are one law, pooled is an estimate"
+    )
+    alpha: Alpha = Field("1/j", description="α of the rank's weight L(k) = Σ α_j; constant is AUC")
+    top_k: Positive = Field(1, description='k of alpha = "top-k"')
+    similarity: Similarity = Field("dot", description="of Ux and Vy; distances where run.iterations = 0")
+    kernel: Literal["auto"] | KernelName = Field("auto", description="of the inner loops; auto is numba if installed")
+    threads: Positive | None = Field(None, description="all CPUs where not given; no result depends on it")
+    init_from: str | None = Field(None, description="folder of a model whose labels and features iteration 0 keeps")
 
 
 class Affinity(Section):
@@ -118,6 +136,11 @@ class Config(Section):
             raise ValueError(
                 f"affinity.n × data.block_rows × 16 bytes is {neighbours:,}, above the {ELEMENT_BYTES:,} that one "
                 "element may have; lower data.block_rows"
+            )
+        if self.run.iterations and self.train.similarity != "dot":
+            raise ValueError(
+                f'train.similarity = "{self.train.similarity}" is never positive and cannot be joined to an affinity; '
+                'set run.iterations = 0, or train.similarity = "dot"'
             )
         if self.affinity.offset != "learnt" and not math.isfinite(self.affinity.offset):
             raise ValueError("affinity.offset is not finite")
@@ -181,9 +204,19 @@ def load_config(fs: FileSystem, path: str | None, overrides: Mapping[str, Mappin
             raise ConfigError(f"{path}: {section} has to be a table, [{section}]")
         table.update(values)
     try:
-        return Config.model_validate(raw)
+        return _with_kernel(Config.model_validate(raw))
     except ValidationError as error:
         raise ConfigError(f"{path or 'command line'}: {_explain(error)}") from None
+
+
+def _with_kernel(config: Config) -> Config:
+    """The configuration with `train.kernel = "auto"` resolved for this machine, so that run.toml says which it was."""
+    kernel = resolved_kernel(config.train.kernel)
+    if kernel == "numba" and resolved_kernel("auto") != "numba":
+        raise ConfigError(
+            'train.kernel = "numba": it is not installed; pip install "affinity-weighted-embedding[fast]"'
+        )
+    return config.model_copy(update={"train": config.train.model_copy(update={"kernel": kernel})})
 
 
 def _explain(error: ValidationError) -> str:

@@ -50,17 +50,31 @@ def block_bytes(block: Block) -> int:
     return sum(int(array.nbytes) for array in arrays)
 
 
+class Memory:
+    """Bytes of examples that may stay decoded, shared by all who read some."""
+
+    def __init__(self, bytes_: int) -> None:
+        self._left = bytes_
+
+    def take(self, size: int, reserved: int) -> bool:
+        """Whether `size` bytes more may stay so that `reserved` are left; if so they are taken."""
+        if size + reserved > self._left:
+            return False
+        self._left -= size
+        return True
+
+
 class DatasetBlocks:
     """The blocks of one or more datasets as the trainer walks them: `awe_core.examples.BlockSource`.
 
-    Blocks that were read stay decoded while they fit into `memory` bytes; the others are read again in every epoch. So
-    the bound is `memory` and one block.
+    Blocks that were read stay decoded while they fit into the memory, less two that are under way: the one worked on
+    and the one read ahead. The others are read again in every epoch, a row group at a time.
     """
 
-    def __init__(self, fs: FileSystem, datasets: Sequence[tuple[str, Manifest]], memory: int) -> None:
+    def __init__(self, fs: FileSystem, datasets: Sequence[tuple[str, Manifest]], memory: Memory) -> None:
         self._fs = fs
         self._parts = [(directory, part, manifest) for directory, manifest in datasets for part in manifest.parts]
-        self._left = memory
+        self._memory = memory
         self._kept: dict[int, Block] = {}
 
     @cached_property
@@ -84,9 +98,8 @@ class DatasetBlocks:
         with PartReader(self._fs, directory, part) as reader:
             block = read_examples(reader, block_index, manifest.facts)
         size = block_bytes(block)
-        if size <= self._left:
+        if self._memory.take(size, reserved=2 * size):
             self._kept[index] = block
-            self._left -= size
         return block
 
 

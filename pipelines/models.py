@@ -28,7 +28,8 @@ def load_model(fs: FileSystem, directory: str, described: ModelFile, warm: bool 
     tensors = read_tensors(fs, directory, described, "model")
     state = read_tensors(fs, directory, described, WARM) if warm and f"{WARM}.safetensors" in described.files else {}
     try:
-        return Model(tensors["U"], tensors["V"], float(described.facts["offset"]), state)
+        similarity = described.facts["settings"].get("similarity", "dot")
+        return Model(tensors["U"], tensors["V"], float(described.facts["offset"]), state, similarity)
     except KeyError as error:
         raise DataError(f"{directory}/model.safetensors: tensor {error} is missing; train again") from error
 

@@ -2,8 +2,10 @@
 
     examples/train (T = 0) or reweighted-T/train (T ≥ 1), the same of validation  →  model-T
 
-Examples are read block by block; `train.memory` bytes of them stay decoded between epochs. Beside those: U, V, the best
-U and V so far, AdaGrad's state of the same size, and one minibatch.
+Examples are read block by block, the next one while one is worked on; `train.memory` bytes of them stay decoded between
+epochs. Beside those: U, V, AdaGrad's state of the same size, and one sub-block a thread. After every epoch, every
+`train.checkpoint_minutes`, and when the process is asked to stop, a checkpoint goes to the model's directory, where the
+best epoch's model is kept as well: there is no second copy of it in memory.
 """
 
 from __future__ import annotations
@@ -11,20 +13,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from awe_core.gate import Gate, affinity_scale
-from awe_core.model import Model
+from awe_core.kernels import KernelName
+from awe_core.model import Model, automatic_dimension
 from awe_core.ridge import RidgeFits, choose_penalty
 from awe_core.trainer import Progress, Trained, TrainSettings, train
 from pipelines import log
+from pipelines.checkpoints import DiskCheckpoints
 from pipelines.config import Config
-from pipelines.example_blocks import DatasetBlocks
+from pipelines.example_blocks import DatasetBlocks, Memory
+from pipelines.interruption import deferred_signals
 from pipelines.models import WARM, load_model, model_file
+from pipelines.origin import Origin, begin_with, find_origin
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, timed
 from schemas.errors import DataError
@@ -34,11 +40,16 @@ from schemas.model_file import ModelFile, find_model, write_model
 VERSION = 1
 
 
-def train_settings(config: Config, iteration: int, history: bool, epochs: int | None) -> TrainSettings:
-    """The trainer's settings; `epochs` are those that the selection lane found."""
+def train_settings(config: Config, iteration: int, facts: Mapping[str, Any], epochs: int | None) -> TrainSettings:
+    """The trainer's settings; `epochs` are those that the selection lane found, `facts` those of the examples.
+
+    A training that begins with another model at iteration 0 is a warm start at the full rate: what is new in it has no
+    accumulators yet.
+    """
     section = config.train
+    begins = iteration == 0 and section.init_from is not None
     return TrainSettings(
-        D=section.D,
+        D=automatic_dimension(int(facts["labels"])) if section.D == "auto" else section.D,
         C=section.C,
         margin=section.margin,
         optimiser=section.optimiser,
@@ -46,11 +57,19 @@ def train_settings(config: Config, iteration: int, history: bool, epochs: int | 
         batch=section.batch,
         epochs=section.epochs if epochs is None else epochs,
         patience=section.patience,
-        warm_start=section.warm_start,
-        warm_rate=section.warm_rate,
+        warm_start=section.warm_start or begins,
+        warm_rate=1.0 if begins else section.warm_rate,
         offset=config.affinity.offset if iteration else 0.0,
-        leave_one_out=history,
+        leave_one_out=bool(facts["history"]),
         sampler=section.sampler,
+        min_epochs=section.min_epochs,
+        schedule=section.schedule,
+        horizon=section.epochs,
+        alpha=section.alpha,
+        top_k=section.top_k,
+        similarity=section.similarity,
+        kernel=section.kernel,
+        threads=section.threads,
     )
 
 
@@ -96,14 +115,16 @@ def _recipe(
     settings: TrainSettings,
     inputs: Mapping[str, str],
     ridge: bool,
+    origin: Origin | None,
 ) -> str:
-    """A fingerprint of all that the model depends on; neither the memory for examples nor the bar is among it."""
+    """A fingerprint of all that the model depends on; neither memory nor threads nor the bar are among it."""
     reads = {
-        **asdict(settings),
+        **settings.what_decides(),
         "bias": context.config.affinity.bias if iteration else 0.0,
         "seed": context.config.run.seed,
         "iteration": iteration,
         "ridge": ridge,
+        "init_from": origin.fingerprint if origin else None,
     }
     return recipe_of("train", VERSION, reads, inputs)
 
@@ -115,25 +136,35 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     facts = datasets["train"][1].facts
     selected = _selected(context, lane, iteration)
     epochs = int(selected.facts["best_epoch"]) if selected else None
-    settings = train_settings(config, iteration, bool(facts["history"]), epochs)
+    settings = train_settings(config, iteration, facts, epochs)
+    origin = find_origin(fs, config.train.init_from) if iteration == 0 and config.train.init_from else None
     warm = model_file(fs, lane.model(iteration - 1), iteration - 1) if iteration and settings.warm_start else None
     ridge = "ridge" in config.methods(iteration, facts)
     directory = lane.model(iteration)
     inputs = _inputs(context, lane, iteration, datasets, warm, selected)
-    recipe = _recipe(context, iteration, settings, inputs, ridge)
+
+    def recipe_for(kernel: KernelName) -> str:
+        return _recipe(context, iteration, replace(settings, kernel=kernel), inputs, ridge, origin)
+
+    recipe = recipe_for(settings.kernel_used)
     found = find_model(fs, directory)
     if found is not None and found.recipe == recipe and set(found.files) <= set(fs.names(directory)):
         log.info(f"{context.short(directory)} is up to date, skipped")
         return
 
-    blocks = {split: DatasetBlocks(fs, [dataset], config.train.memory) for split, dataset in datasets.items()}
-    fit = DatasetBlocks(fs, [datasets[split] for split in lane.fit], config.train.memory)
-    held_out = blocks[lane.held_out] if lane.held_out else None
+    memory = Memory(config.train.memory)
+    held_out = DatasetBlocks(fs, [datasets[lane.held_out]], memory) if lane.held_out else None
+    fit = DatasetBlocks(fs, [datasets[split] for split in lane.fit], memory)
     start = load_model(fs, lane.model(iteration - 1), warm, warm=True) if warm else None
+    if origin is not None:
+        start = begin_with(fs, origin, context.run.labels, facts, settings.D, config.run.seed)
     with timed(context.short(directory)):
         try:
             gate = Gate(affinity_scale(fit), config.affinity.bias) if iteration else None
-            trained = _train(fit, held_out, facts, settings, config.run.seed, iteration, gate, start)
+            with deferred_signals() as stop:
+                minutes = config.train.checkpoint_minutes
+                kept = DiskCheckpoints(fs, directory, recipe_for, settings.kernel_used, minutes, stop)
+                trained = _train(fit, held_out, facts, settings, config.run.seed, iteration, gate, start, kept)
             extra = _ridge(fit, held_out, facts, selected) if ridge else {}
         except (ValueError, FloatingPointError) as error:
             raise DataError(f"{directory}: {error}") from error
@@ -149,6 +180,7 @@ def _train(
     iteration: int,
     gate: Gate | None,
     start: Model | None,
+    checkpoints: DiskCheckpoints,
 ) -> Trained:
     with _progress(f"model-{iteration}", settings.epochs) as report:
         return train(
@@ -162,6 +194,7 @@ def _train(
             gate=gate,
             start=start,
             on_progress=report,
+            checkpoints=checkpoints,
         )
 
 
@@ -199,7 +232,7 @@ def _write(
     kept = next((record for record in trained.history if record.epoch == trained.best_epoch), None)
     facts: dict[str, Any] = {
         "iteration": iteration,
-        "settings": {name: _json(value) for name, value in asdict(settings).items()},
+        "settings": {name: _json(value) for name, value in settings.what_decides().items()},
         "seed": context.config.run.seed,
         "inputs": dict(inputs),
         "best_epoch": trained.best_epoch,
@@ -227,10 +260,13 @@ def _json(value: Any) -> Any:
 def _progress(name: str, epochs: int) -> Iterator[Any]:
     """A bar on a terminal, a line an epoch elsewhere, both with the time left if all epochs are run."""
     with tqdm(total=epochs, desc=name, unit="epoch", disable=None, leave=False) as bar:
-        logged = 0
+        logged, sampler = 0, None
 
         def report(progress: Progress) -> None:
-            nonlocal logged
+            nonlocal logged, sampler
+            if progress.sampler != sampler:
+                sampler = progress.sampler
+                log.info(f"{name}: from epoch {progress.epoch} on negatives are drawn by: {sampler}")
             bar.update(progress.epoch - 1 + progress.rows / max(1, progress.rows_of_epoch) - bar.n)
             if bar.disable and progress.rows == progress.rows_of_epoch and progress.epoch > logged:
                 logged = progress.epoch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,16 +9,14 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem, read_bytes
 from schemas.manifest import digest
+from schemas.tensor_file import TensorFileError, Tensors, read_tensor_file, write_tensors
 
 MODEL = "model.json"
-Tensors = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -76,11 +73,9 @@ def write_model(
         raise ValueError(f"a fact of a model cannot be called {min(reserved)}")
     files, written = {}, {}
     for stem, arrays in tensors.items():
-        content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         name = f"{stem}.safetensors"
-        files[name] = hashlib.sha256(content).hexdigest()
         written[name] = fs.join(directory, f"writing-{uuid4().hex}")
-        fs.put(written[name], content)
+        files[name] = write_tensors(fs, written[name], arrays)
     fs.delete([fs.join(directory, MODEL)])
     for name, temporary in written.items():
         fs.rename(temporary, fs.join(directory, name))
@@ -116,12 +111,11 @@ def read_tensors(fs: FileSystem, directory: str, model: ModelFile, stem: str) ->
     if name not in model.files:
         raise DataError(f"{path}: {MODEL} does not list it; train again with the setting that needs it")
     try:
-        content = read_bytes(fs, path)
-        if hashlib.sha256(content).hexdigest() != model.files[name]:
-            raise DataError(f"{path}: not the file that {MODEL} lists (sha256 differs); remove {MODEL} and train again")
-        tensors: dict[str, NDArray[np.float32]] = safetensors.numpy.load(content)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); remove {MODEL} and train again") from error
+        tensors = read_tensor_file(fs, path, model.files[name])
+    except (FileNotFoundError, TensorFileError) as error:
+        raise DataError(
+            f"{path}: cannot be read as the file that {MODEL} lists ({error}); remove {MODEL} and train again"
+        ) from error
     for tensor, array in tensors.items():
         if not np.isfinite(array).all():
             raise DataError(f"{path}: tensor {tensor} is not finite; train again with a lower train.learning_rate")

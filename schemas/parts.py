@@ -36,6 +36,20 @@ class Part:
         return asdict(self)
 
 
+def _encoding(schema: pa.Schema) -> dict[str, Any]:
+    """How Parquet stores the columns: dense vectors as they are, the rest by dictionary and zstd.
+
+    Floats of a vector seldom repeat. With a dictionary and zstd a block of 1,024 × 474 was a fifth larger, took eight
+    times as long to write and twice as long to read.
+    """
+    vectors = {f.name for f in schema if pa.types.is_fixed_size_list(f.type)}
+    paths = {f.name: f"{f.name}.list.element" if pa.types.is_nested(f.type) else f.name for f in schema}
+    return {
+        "compression": {path: "NONE" if name in vectors else "ZSTD" for name, path in paths.items()},
+        "use_dictionary": [path for name, path in paths.items() if name not in vectors],
+    }
+
+
 class _Hashing(io.RawIOBase):
     """Hands on what is written, hashing and counting it."""
 
@@ -73,7 +87,7 @@ class PartWriter:
     def __enter__(self) -> Self:
         self._file = _Hashing(self._fs.create(self._temporary))
         try:
-            self._writer = pq.ParquetWriter(self._file, self._schema, compression="zstd", store_schema=True)
+            self._writer = pq.ParquetWriter(self._file, self._schema, **_encoding(self._schema), store_schema=True)
         except (OSError, pa.ArrowException):
             self._file.close()
             self._fs.delete([self._temporary])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,8 +84,7 @@ def test_a_second_run_does_nothing_and_says_so(undisturbed: Path) -> None:
 
 
 def test_another_setting_makes_only_what_depends_on_it(undisturbed: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    awe("run", f"--run={run}", *DIGITS)
+    run = shutil.copytree(undisturbed, tmp_path / "run")
     done = awe("run", f"--run={run}", *DIGITS, "--affinity.n=5")
     assert "model-0 is up to date, skipped" in done.stderr
     assert "reweighted-1/test is up to date" not in done.stderr
@@ -93,8 +93,7 @@ def test_another_setting_makes_only_what_depends_on_it(undisturbed: Path, tmp_pa
 
 
 def test_a_failed_rerun_leaves_the_older_run_intact(undisturbed: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    awe("run", f"--run={run}", *DIGITS)
+    run = shutil.copytree(undisturbed, tmp_path / "run")
     before = parts(run), models(run), metrics(run)
     done = awe("run", f"--run={run}", *DIGITS, "--train.learning_rate=1e30", "--train.optimiser=sgd", check=False)
     assert done.returncode == 1
@@ -116,17 +115,15 @@ def test_several_seeds_end_in_one_summary(undisturbed: Path, tmp_path: Path) -> 
     assert "± " in done.stdout
 
 
-def test_rows_of_an_earlier_configuration_do_not_stay(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    awe("run", f"--run={run}", *DIGITS)
+def test_rows_of_an_earlier_configuration_do_not_stay(undisturbed: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(undisturbed, tmp_path / "run")
     done = awe("run", f"--run={run}", *DIGITS, "--run.iterations=0", "--train.D=9", "--evaluate.methods=['wsabie']")
     assert set(metrics(run)) == {("validation", 0, "wsabie"), ("test", 0, "wsabie")}
     assert "awe" not in done.stdout
 
 
-def test_a_stage_does_not_go_on_from_what_an_earlier_model_made(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    awe("run", f"--run={run}", *DIGITS)
+def test_a_stage_does_not_go_on_from_what_an_earlier_model_made(undisturbed: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(undisturbed, tmp_path / "run")
     awe("train", f"--run={run}", *DIGITS, "--train.D=9")
     for stage in ("affinity", "train", "annotate", "evaluate"):
         done = awe(stage, f"--run={run}", *DIGITS, "--train.D=9", "--iteration=1", check=False)
@@ -138,8 +135,7 @@ def test_a_stage_does_not_go_on_from_what_an_earlier_model_made(tmp_path: Path) 
 
 
 def test_a_part_that_is_gone_is_made_again(undisturbed: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    awe("run", f"--run={run}", *DIGITS)
+    run = shutil.copytree(undisturbed, tmp_path / "run")
     next((run / "reweighted-1" / "train").glob("part-*")).unlink()
     (run / "model-0" / "model.safetensors").unlink()
     awe("run", f"--run={run}", *DIGITS)

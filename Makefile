@@ -44,5 +44,19 @@ ingest: $(READY)
 train embed affinity annotate evaluate: $(READY)
 	$(AWE) $@ $(FLAGS) $(T)
 
+# A peer lives in an environment of its own, outside the clone: its numpy is not ours.
+PEERS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/affinity-weighted-embedding/peers
+LIGHTFM := $(PEERS)/lightfm
+
+.PHONY: bench-trainer
+bench-trainer: $(READY) $(LIGHTFM)/.ready
+	$(BIN)/python -m benchmarks.trainer --lightfm=$(LIGHTFM)/bin/python $(ARGS)
+
+$(LIGHTFM)/.ready: benchmarks/requirements-lightfm.txt
+	$(PYTHON) -m venv --clear $(LIGHTFM)
+	$(LIGHTFM)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(LIGHTFM)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation lightfm==1.17
+	touch $@
+
 clean:
 	rm -rf $(VENV) build *.egg-info

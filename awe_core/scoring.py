@@ -14,8 +14,11 @@ from awe_core.model import Model
 from awe_core.ranking import Ranking, rank_all, rank_candidates
 from awe_core.rows import row_of_entry
 
-SCORES_BYTES = 1 << 26
-"""Bound on a rectangle of scores [rows, Y]: a block is ranked in runs of rows that keep it."""
+SCORES_BYTES = 1 << 27
+"""Bound on what ranking all labels holds at once: a block is ranked in runs of rows that keep it."""
+
+_BYTES_OF_SCORE = 32
+"""Of one score [row, label] and its copies on the way: float64, gated, negated and partitioned."""
 
 _PAIRS = 1 << 15
 
@@ -99,7 +102,7 @@ def affinity_of(block: Block) -> sp.csr_matrix:
 
 
 def _in_runs(rows: int, labels: int, rank: Callable[[slice], Ranking]) -> Ranking:
-    step = max(1, SCORES_BYTES // (8 * max(1, labels)))
+    step = max(1, SCORES_BYTES // (_BYTES_OF_SCORE * max(1, labels)))
     runs = [rank(slice(start, min(start + step, rows))) for start in range(0, rows, step)]
     if len(runs) == 1:
         return runs[0]

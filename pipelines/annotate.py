@@ -4,7 +4,7 @@
     reweighted-T/S, model-T, model-(T−1)         →  predictions-T/{knn-embedding, gxf, awe}/S
 
 One task is one part under one method. A worker process holds up to four models (U, V); a thread, one block of examples
-and 64 MiB of scores.
+and 128 MiB of scores.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ def test_gated_scores_keep_the_structure_of_the_candidates_zeros_too() -> None:
 def test_runs_of_a_bounded_size_change_nothing(rank: Rank, rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     block = some_block(np.random.default_rng(1), 10)
     whole = rank(block)
-    monkeypatch.setattr(scoring, "SCORES_BYTES", rows_at_once * 8 * LABELS)
+    monkeypatch.setattr(scoring, "SCORES_BYTES", rows_at_once * scoring._BYTES_OF_SCORE * LABELS)
     cut = rank(block)
     assert lists(cut) == lists(whole)
     assert cut.scores.tolist() == whole.scores.tolist()
@@ -178,7 +178,7 @@ def test_a_run_of_scores_stays_within_its_bound(monkeypatch: pytest.MonkeyPatch)
         asked.append(len(x))
         return np.zeros((len(x), LABELS))
 
-    monkeypatch.setattr(scoring, "SCORES_BYTES", 3 * 8 * LABELS)
+    monkeypatch.setattr(scoring, "SCORES_BYTES", 3 * scoring._BYTES_OF_SCORE * LABELS)
     rank_by_scores(scores, LABELS, 2)(some_block(np.random.default_rng(1), 10))
     assert asked == [3, 3, 3, 1]
 

@@ -18,16 +18,17 @@ from awe_core.examples import Block, BlockSource
 from awe_core.feature_rows import RowGradient
 from awe_core.gate import Gate
 from awe_core.history import EpochRecord, Progress, Tally
-from awe_core.kernels import kernel_named
+from awe_core.kernel_choice import kernel_named
 from awe_core.minibatch import Visit, cut_pairs, sub_block_pairs
 from awe_core.model import Model
-from awe_core.optimisers import Optimiser, SortedRows, move_rows, optimiser_named, project
+from awe_core.optimisers import Optimiser, move_rows, optimiser_named, project
 from awe_core.pooled import POOL_PAIRS, Pools, pooled_gradient
 from awe_core.rank_weights import losses_named
 from awe_core.read_ahead import read_ahead
 from awe_core.samplers import FIRST_DRAWS, Sampler, choose_sampler
 from awe_core.schedule import scheduled
 from awe_core.settings import TrainSettings
+from awe_core.sorted_rows import SortedRows
 from awe_core.threads import Workers
 from awe_core.warp import (
     Gradient,

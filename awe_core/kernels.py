@@ -6,18 +6,15 @@ V, and finding the violators in a pool five over the scores; compiled it is one 
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.rows import ranges
-
-if TYPE_CHECKING:
-    from awe_core.optimisers import SortedRows
+from awe_core.sorted_rows import SortedRows
 
 KernelName = Literal["numpy", "numba"]
 
@@ -200,19 +197,3 @@ def _step(g: Rows, sums: Rows, rate: np.float32) -> Rows:
     sums += EPSILON
     np.divide(rate * g, sums, out=sums)
     return sums
-
-
-def kernel_named(name: KernelName) -> Kernel:
-    """The kernel of a configuration. Raises ModuleNotFoundError where numba is asked for and not installed."""
-    if name == "numpy":
-        return NumpyKernel()
-    from awe_core.kernels_numba import NumbaKernel
-
-    return NumbaKernel()
-
-
-def resolved_kernel(name: KernelName | Literal["auto"]) -> KernelName:
-    """ "auto" is numba where it is installed."""
-    if name != "auto":
-        return name
-    return "numba" if importlib.util.find_spec("numba") is not None else "numpy"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.kernels import BARRED, EPSILON, Floats, PooledProducts, Rows
-from awe_core.optimisers import SortedRows
+from awe_core.sorted_rows import SortedRows
 
 Index = NDArray[np.intp]
 

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from awe_core.kernels import KernelName, resolved_kernel
+from awe_core.kernel_choice import resolved_kernel
+from awe_core.kernels import KernelName
 from awe_core.optimisers import OptimiserName
 from awe_core.rank_weights import Alpha
 from awe_core.samplers import Sampler

@@ -13,7 +13,8 @@ from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from awe_core import ridge
-from awe_core.kernels import KernelName, resolved_kernel
+from awe_core.kernel_choice import resolved_kernel
+from awe_core.kernels import KernelName
 from awe_core.rank_weights import Alpha
 from awe_core.samplers import Sampler
 from awe_core.schedule import Schedule

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 
 from awe_core.candidates import Candidates, candidate_gradient
 from awe_core.gate import Gate
-from awe_core.kernels import kernel_named
+from awe_core.kernel_choice import kernel_named
 from awe_core.minibatch import Visit
 from awe_core.rank_weights import harmonic_losses
 from awe_core.warp import Parameters

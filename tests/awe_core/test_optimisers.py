@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from awe_core.kernels import Kernel, kernel_named
-from awe_core.optimisers import AdaGrad, Optimiser, Sgd, SortedRows, move_rows, optimiser_named, project
+from awe_core.kernel_choice import kernel_named
+from awe_core.kernels import Kernel
+from awe_core.optimisers import AdaGrad, Optimiser, Sgd, move_rows, optimiser_named, project
+from awe_core.sorted_rows import SortedRows
 from awe_core.threads import Workers
 from tests.oracles import warp as oracle
 

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from awe_core import pooled
 from awe_core.gate import Gate
-from awe_core.kernels import kernel_named
+from awe_core.kernel_choice import kernel_named
 from awe_core.minibatch import Visit
 from awe_core.pooled import Pools, pooled_gradient
 from awe_core.rank_weights import harmonic_losses

@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from awe_core import warp
 from awe_core.feature_rows import RowGradient
 from awe_core.gate import Gate
-from awe_core.kernels import kernel_named
+from awe_core.kernel_choice import kernel_named
 from awe_core.minibatch import Minibatch
 from awe_core.rank_weights import harmonic_losses
 from awe_core.warp import Draws, Parameters, draw_geometric, draw_in_rounds, warp_gradient

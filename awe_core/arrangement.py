@@ -12,17 +12,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""The increment of SplitMix64 (Steele, Lea and Flood 2014)."""
 
 
-def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Finaliser of SplitMix64: a bijection of the 64-bit integers that flips each output bit half the time."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
 
 
-def _key(seed: int, stream: str) -> np.uint64:
+def hash_key(seed: int, stream: str) -> np.uint64:
+    """The 64 bits that name a stream of a seed."""
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
     return np.uint64(int.from_bytes(digest[:8], "little"))
 
@@ -41,7 +43,7 @@ def hash_ids(seed: int, stream: str, ids: NDArray[np.int64]) -> NDArray[np.uint6
     uint64 [rows], uniform over the 64-bit integers, distinct where the ids are distinct.
     """
     words = np.asarray(ids, dtype=np.int64).view(np.uint64)
-    return _mix(_mix(words + _GOLDEN) ^ _key(seed, stream))
+    return mix(mix(words + GOLDEN) ^ hash_key(seed, stream))
 
 
 def hash_fractions(seed: int, stream: str, ids: NDArray[np.int64]) -> NDArray[np.float64]:

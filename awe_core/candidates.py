@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.draw_numbers import DrawNumbers
+from awe_core.drawn import Drawn
 from awe_core.feature_rows import RowGradient, embed_rows, through_features
 from awe_core.gate import Gate
 from awe_core.kernels import Kernel
 from awe_core.minibatch import Visit
 from awe_core.rows import entry_positions, ranges, row_of_entry
-from awe_core.warp import Gradient, Parameters
+from awe_core.warp import Gradient, Parameters, draw_violators
 
 
 @dataclass(frozen=True)
@@ -54,26 +56,6 @@ class Candidates:
         return cls(starts, row, label, gate.of(affinity.data), barred, negatives, of_pair)
 
 
-@dataclass(frozen=True)
-class CandidateDraws:
-    """What a sub-block's pairs drew.
-
-    Attributes
-    ----------
-    gradient : of the loss, summed over the pairs; None where no pair found a violator.
-    pair : the pairs that found one, by their place in the sub-block, ascending.
-    number : their number of draws N.
-    negative : the label drawn.
-    negatives : M of every pair.
-    """
-
-    gradient: Gradient | None
-    pair: NDArray[np.intp]
-    number: NDArray[np.int64]
-    negative: NDArray[np.intp]
-    negatives: NDArray[np.int64]
-
-
 def candidate_gradient(
     visit: Visit,
     these: slice,
@@ -81,9 +63,9 @@ def candidate_gradient(
     parameters: Parameters,
     margin: float,
     losses: NDArray[np.float64],
-    rng: np.random.Generator,
+    numbers: DrawNumbers,
     kernel: Kernel,
-) -> CandidateDraws:
+) -> Drawn:
     """Draw a violator for every pair of a run from the scores of all its negative candidates, and step against it.
 
     Parameters
@@ -93,7 +75,7 @@ def candidate_gradient(
     parameters : at which f is evaluated.
     margin : γ.
     losses : L, float64 [Y + 1].
-    rng : consumed: two numbers a pair with violators, in the order of the pairs.
+    numbers : of the sub-block.
     kernel : scores and counts.
 
     Raises
@@ -104,6 +86,15 @@ def candidate_gradient(
     rows, pair_row, pair_label = visit.rows_and_pairs(these)
     x = visit.feature_rows(rows, pair_label)
     embedding = embed_rows(x, parameters.U)
+    weight, u = visit.block.weight[rows], numbers.two(len(pair_row))
+    if kernel.sub_blocks:
+        entries = rows, candidates.starts, candidates.label, candidates.gate, candidates.barred
+        pairs, M = (pair_row, candidates.of_pair[these]), candidates.negatives[rows]
+        made = kernel.sub_blocks.among_candidates(
+            embedding, parameters.V, parameters.offset, pairs, entries, M, weight, losses, margin, u
+        )
+        return Drawn.of(made, x, pair_label)
+
     starts, lengths = candidates.starts[rows], np.diff(candidates.starts)[rows]
     first = np.cumsum(lengths) - lengths  # of every row in the run of entries
     entry = ranges(starts, lengths)
@@ -119,19 +110,15 @@ def candidate_gradient(
     threshold = f_own - f.dtype.type(margin)
     v = kernel.count_in_runs(f, first[pair_row], lengths[pair_row], threshold)
     M = candidates.negatives[rows[pair_row]]
-    tried = np.flatnonzero(v)
-    number = rng.geometric(v[tried] / M[tried])
-    choice = rng.integers(0, v[tried])
-    found = number <= M[tried]
-    pair, number, choice = tried[found], number[found], choice[found]
+    pair, number, choice = draw_violators(v, M, u)
     if not len(pair):
-        return CandidateDraws(None, pair, number, np.zeros(0, dtype=np.intp), M)
+        return Drawn(None, pair, number, np.zeros(0, dtype=np.intp), M)
     row = pair_row[pair]
     drawn = kernel.nth_in_runs(f, first[row], lengths[row], threshold[pair], choice)
 
     up, down = own[pair], drawn
     hinge = margin + f[down].astype(np.float64) - f_own[pair]
-    share = visit.block.weight[rows[row]] * losses[M[pair] // number] * (hinge > 0)
+    share = weight[row] * losses[M[pair] // number] * (hinge > 0)
     lift, push = (-share * gate[up]).astype(f.dtype), (share * gate[down]).astype(f.dtype)
     by_embedding = np.zeros_like(embedding)
     kernel.add_at(
@@ -141,4 +128,4 @@ def candidate_gradient(
     V = [RowGradient(label[up], lift[:, None] * mine), RowGradient(label[down], push[:, None] * mine)]
     offset = float(np.sum(lift, dtype=np.float64) + np.sum(push, dtype=np.float64))
     gradient = Gradient(through_features(x, by_embedding), V, offset, float(np.sum(share * hinge)))
-    return CandidateDraws(gradient, pair, number, label[down], M)
+    return Drawn(gradient, pair, number, label[down], M)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from awe_core.arrangement import epoch_order, generator
 from awe_core.candidates import Candidates, candidate_gradient
 from awe_core.checkpoint import Arrays, Checkpoint, Checkpoints, arrays_of, model_of
+from awe_core.draw_numbers import DrawNumbers
+from awe_core.drawn import drawn_gradient
 from awe_core.examples import Block, BlockSource
 from awe_core.feature_rows import RowGradient
 from awe_core.gate import Gate
@@ -30,14 +32,7 @@ from awe_core.schedule import scheduled
 from awe_core.settings import TrainSettings
 from awe_core.sorted_rows import SortedRows
 from awe_core.threads import Workers
-from awe_core.warp import (
-    Gradient,
-    Parameters,
-    candidates_only,
-    draw_geometric,
-    draw_in_rounds,
-    warp_gradient,
-)
+from awe_core.warp import Gradient, Parameters, candidates_only
 
 # Parameters looked at together when an epoch's end is checked for divergence.
 _CHECKED_ROWS = 1 << 16
@@ -236,10 +231,7 @@ class Course:
         def task(number: int) -> _Outcome:
             if pooled:
                 return self._against_pool(visit, pieces[number], drawn_from[number])
-            rng = generator(self._seed, "warp", *key, number)
-            if self._candidates is not None:
-                return self._among_candidates(visit, pieces[number], self._candidates, rng)
-            return self._by_draws(visit, pieces[number], rng)
+            return self._by_draws(visit, pieces[number], DrawNumbers.of(self._seed, *key, number))
 
         place.steps += 1
         try:
@@ -278,36 +270,15 @@ class Course:
             found.gradient if found.updates else None, len(found.negatives), found.updates, none, found.draws
         )
 
-    def _among_candidates(
-        self, visit: Visit, piece: slice, candidates: Candidates, rng: np.random.Generator
-    ) -> _Outcome:
-        found = candidate_gradient(
-            visit,
-            piece,
-            candidates,
-            self._parameters,
-            self._settings.margin,
-            self._losses,
-            rng,
-            self._kernel,
-        )
-        given_up = int(found.negatives.sum() - found.negatives[found.pair].sum())
+    def _by_draws(self, visit: Visit, piece: slice, numbers: DrawNumbers) -> _Outcome:
+        parameters, margin, losses, kernel = self._parameters, self._settings.margin, self._losses, self._kernel
+        if self._candidates is not None:
+            found = candidate_gradient(visit, piece, self._candidates, parameters, margin, losses, numbers, kernel)
+        else:
+            sampler: Literal["geometric", "rounds"] = "rounds" if self._sampler == "rounds" else "geometric"
+            found = drawn_gradient(visit, piece, sampler, parameters, self._gate, margin, losses, numbers, kernel)
         none = int(np.count_nonzero(found.negatives == 0))
-        draws = float(found.number.sum() + given_up)
-        return _Outcome(found.gradient, len(found.negatives), len(found.pair), none, draws)
-
-    def _by_draws(self, visit: Visit, piece: slice, rng: np.random.Generator) -> _Outcome:
-        parameters, gate, margin = self._parameters, self._gate, self._settings.margin
-        batch = visit.minibatch(piece)
-        embedding = np.asarray(batch.features @ parameters.U)
-        draw = draw_in_rounds if self._sampler == "rounds" else draw_geometric
-        draws = draw(batch, embedding, parameters, gate, margin, rng)
-        gradient = None
-        if len(draws.pair):
-            gradient = warp_gradient(batch, embedding, parameters, gate, margin, draws, self._losses, self._kernel)
-        none = int(np.count_nonzero(draws.negatives == 0))
-        given_up = int(draws.negatives.sum() - draws.negatives[draws.pair].sum())
-        return _Outcome(gradient, len(batch.pair_row), len(draws.pair), none, float(draws.number.sum() + given_up))
+        return _Outcome(found.gradient, len(found.negatives), len(found.pair), none, found.draws)
 
     def _move(self, gradients: list[Gradient]) -> None:
         if not gradients:

@@ -6,7 +6,6 @@ V, and finding the violators in a pool five over the scores; compiled it is one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from awe_core.rows import ranges
 from awe_core.sorted_rows import SortedRows
+from awe_core.sub_blocks import SubBlocks
 
 KernelName = Literal["numpy", "numba"]
 
@@ -28,32 +28,12 @@ Rows = NDArray[np.float32]
 Floats = NDArray[np.floating]
 
 
-BARRED = np.float32(-3e38)
-"""A score that nothing falls below, finite so that 0 times it is 0."""
-
-
-@dataclass(frozen=True)
-class PooledProducts:
-    """A sub-block against its pool, with the linear f: what `awe_core.pooled` makes a gradient of.
-
-    Attributes
-    ----------
-    by_embedding, by_pool, by_own : gradients by Ux, by the pool's rows of V and by every pair's own row of V.
-    violators : v of every pair.
-    loss : estimated, summed over the pairs.
-    finite : whether all scores are.
-    """
-
-    by_embedding: Floats
-    by_pool: Floats
-    by_own: Floats
-    violators: NDArray[np.int64]
-    loss: float
-    finite: bool
-
-
 class Kernel(Protocol):
     """Moves `gradient.rows[these]`, and no other row, in place. Two kernels agree to 1e-5 a step."""
+
+    @property
+    def sub_blocks(self) -> SubBlocks | None:
+        """All of a sub-block in one call; None where whole-array operations are as good."""
 
     def sgd(self, parameter: Rows, gradient: SortedRows, these: slice, rate: np.float32) -> None:
         """w ← w − η·g."""
@@ -76,28 +56,6 @@ class Kernel(Protocol):
     def dots(self, embedding: Floats, row: NDArray[np.intp], V: Floats, label: NDArray[np.intp]) -> Floats:
         """The products embedding[row]ᵀV[label] of chosen rows and labels: [entries]."""
 
-    def pooled(
-        self,
-        embedding: Floats,
-        V: Floats,
-        pool: NDArray[np.intp],
-        pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
-        barred: tuple[NDArray[np.intp], NDArray[np.intp]],
-        negatives: tuple[NDArray[np.int64], NDArray[np.int64]],
-        weight: Floats,
-        losses: NDArray[np.float64],
-        margin: float,
-    ) -> PooledProducts | None:
-        """All of a sub-block with the linear f in one call, or None where whole-array operations are as good.
-
-        Parameters
-        ----------
-        pairs : (row of `embedding`, label) of every pair, rows ascending.
-        barred : (row, place in the pool) of the labels that are no negatives.
-        negatives : (M, m') of every pair.
-        weight : of every pair.
-        """
-
     def count_in_runs(
         self, f: Floats, first: NDArray[np.intp], length: NDArray[np.intp], threshold: Floats
     ) -> NDArray[np.int64]:
@@ -117,6 +75,8 @@ class Kernel(Protocol):
 class NumpyKernel:
     """Whole-array operations."""
 
+    sub_blocks: SubBlocks | None = None
+
     def count_above(self, f: Floats, pair_row: NDArray[np.intp], threshold: Floats) -> NDArray[np.int64]:
         return np.asarray(np.count_nonzero(_by_pair(f, pair_row) > threshold[:, None], axis=1))
 
@@ -133,9 +93,6 @@ class NumpyKernel:
             part = slice(start, start + _GATHERED)
             np.einsum("ed,ed->e", embedding[row[part]], V[label[part]], out=found[part])
         return found
-
-    def pooled(self, *_: object) -> None:
-        return None
 
     def count_in_runs(
         self, f: Floats, first: NDArray[np.intp], length: NDArray[np.intp], threshold: Floats

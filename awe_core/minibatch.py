@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -114,7 +114,7 @@ class Visit:
 
     Parameters
     ----------
-    block : the examples.
+    block : the examples; the visit's own `block` has them in the order of the visit, without x.
     order : the rows in the order of the visit, intp [rows].
     candidates_only : see `trainable_pairs`.
     leave_one_out : x is a list of labels (feature j stands for label j); every pair gets a row of its own whose x
@@ -128,7 +128,9 @@ class Visit:
         candidates_only: bool = False,
         leave_one_out: bool = False,
     ) -> None:
-        self.block = take(block, order)
+        # x stays in the order of the block: the threads gather their own rows, and the block is not copied before.
+        self._x, self._order = block.features, order
+        self.block = take(replace(block, features=np.empty((len(block), 0), np.float32)), order)
         self.pairs = trainable_pairs(self.block, candidates_only)
         self._leave_one_out = leave_one_out
 
@@ -160,7 +162,7 @@ class Visit:
 
     @cached_property
     def _one_entry(self) -> OneEntry | None:
-        return None if self._leave_one_out else one_entry(self.block.features)
+        return None if self._leave_one_out else one_entry(self._x)
 
     @cached_property
     def affinity_by_label(self) -> ByColumn:
@@ -185,15 +187,16 @@ class Visit:
 
     def features(self, rows: NDArray[np.intp], pair_label: NDArray[np.intp]) -> Features:
         """x of rows from `rows_and_pairs`; of a history without the pair's own label."""
-        x = _rows(self.block.features, rows)
+        x = self._x[self._order[rows]]
         return _without_own_label(x, pair_label) if self._leave_one_out else x
 
     def feature_rows(self, rows: NDArray[np.intp], pair_label: NDArray[np.intp]) -> FeatureRows:
         """The same, without a matrix around it where every row has one feature."""
         single = self._one_entry
-        return (
-            self.features(rows, pair_label) if single is None else OneEntry(single.indices[rows], single.values[rows])
-        )
+        if single is None:
+            return self.features(rows, pair_label)
+        at = self._order[rows]
+        return OneEntry(single.indices[at], single.values[at])
 
     def minibatch(self, these: slice) -> Minibatch:
         """Gather a run of pairs."""

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from awe_core.arrangement import generator
 from awe_core.feature_rows import RowGradient, embed_rows, through_features
 from awe_core.gate import Gate
-from awe_core.kernels import BARRED, Kernel
+from awe_core.kernels import Kernel
 from awe_core.minibatch import Visit
 from awe_core.rows import entry_positions
 from awe_core.similarity import all_similarities, pair_similarities, slope
+from awe_core.sub_blocks import BARRED
 from awe_core.warp import Floats, Gradient, Parameters, pulled, pulled_pairs
 
 POOL_PAIRS = 512
@@ -112,15 +113,14 @@ def pooled_gradient(
     M = (parameters.V.shape[0] - visit.excluded_of_row[rows])[pair_row]
     weight = visit.block.weight[rows[pair_row]]
     similarity = parameters.similarity
-    if gate is None and similarity == "dot":
+    if gate is None and similarity == "dot" and kernel.sub_blocks:
         pairs, barred, negatives = (pair_row, pair_label), (barred_row, barred_column), (M, eligible)
-        made = kernel.pooled(embedding, parameters.V, pool, pairs, barred, negatives, weight, losses, margin)
-        if made is not None:
-            if not made.finite:
-                raise FloatingPointError("a score is not finite")
-            parts = [RowGradient(pair_label, made.by_own), RowGradient(pool, made.by_pool)]
-            gradient = Gradient(through_features(x, made.by_embedding), parts, 0.0, made.loss)
-            return _pooled(gradient, made.violators, M, eligible)
+        made = kernel.sub_blocks.pooled(embedding, parameters.V, pool, pairs, barred, negatives, weight, losses, margin)
+        if not made.finite:
+            raise FloatingPointError("a score is not finite")
+        parts = [RowGradient(pair_label, made.by_own), RowGradient(pool, made.by_pool)]
+        gradient = Gradient(through_features(x, made.by_embedding), parts, 0.0, made.loss)
+        return _pooled(gradient, made.violators, M, eligible)
 
     V_pool, V_own, own = parameters.V[pool], parameters.V[pair_label], embedding[pair_row]
     s = all_similarities(similarity, embedding, V_pool)

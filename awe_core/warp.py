@@ -17,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from awe_core.draw_numbers import DrawNumbers, number_of_draws
 from awe_core.feature_rows import RowGradient, through_features
 from awe_core.gate import Gate
 from awe_core.kernels import Kernel
@@ -135,7 +136,7 @@ def draw_geometric(
     parameters: Parameters,
     gate: Gate | None,
     margin: float,
-    rng: np.random.Generator,
+    numbers: DrawNumbers,
 ) -> Draws:
     """Draw a violator for every pair from the scores of all its negatives.
 
@@ -146,7 +147,7 @@ def draw_geometric(
     parameters : at which f is evaluated.
     gate : None for the linear f.
     margin : γ.
-    rng : consumed: two numbers a pair with violators, in the order of the pairs.
+    numbers : of the sub-block.
 
     Raises
     ------
@@ -159,12 +160,25 @@ def draw_geometric(
     threshold = pair_f - f.dtype.type(margin)
     many = len(batch.pair_row) >= _SORT_FROM * len(batch)
     violators = (_SortedViolators if many else _ComparedViolators)(f, batch.pair_row, threshold)
-    tried = np.flatnonzero(violators.count)
-    number = rng.geometric(violators.count[tried] / negatives[tried])
-    choice = rng.integers(0, violators.count[tried])
-    found = number <= negatives[tried]
-    pair, number, choice = tried[found], number[found], choice[found]
+    pair, number, choice = draw_violators(violators.count, negatives, numbers.two(len(threshold)))
     return Draws(pair, violators.columns(pair, choice), number, negatives)
+
+
+def draw_violators(
+    violators: NDArray[np.int64], negatives: NDArray[np.int64], u: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
+    """Which pairs find a violator within M draws, at which draw N, and which of their violators it is, from 0.
+
+    Parameters
+    ----------
+    violators, negatives : v and M of every pair.
+    u : uniform in [0, 1), float64 [2, pairs].
+    """
+    tried = np.flatnonzero(violators)
+    number = number_of_draws(u[0, tried], violators[tried] / negatives[tried])
+    found = number <= negatives[tried]
+    pair = tried[found]
+    return pair, number[found].astype(np.int64), (u[1, pair] * violators[pair]).astype(np.int64)
 
 
 class _ComparedViolators:
@@ -239,7 +253,7 @@ def draw_in_rounds(
     parameters: Parameters,
     gate: Gate | None,
     margin: float,
-    rng: np.random.Generator,
+    numbers: DrawNumbers,
 ) -> Draws:
     """Draw negatives in rounds of growing width, for the pairs that have found no violator yet.
 
@@ -258,7 +272,8 @@ def draw_in_rounds(
     while len(active):
         columns = max(1, min(width, _MOST_GATHERED // (len(active) * D), int(negatives[active].max()) - drawn))
         rows = np.broadcast_to(batch.pair_row[active][:, None], (len(active), columns))
-        tried = eligible.labels(rows, rng.integers(0, negatives[active][:, None], size=rows.shape))
+        u = numbers.uniform(active[:, None], drawn + np.arange(columns))
+        tried = eligible.labels(rows, (u * negatives[active][:, None]).astype(np.int64))
         f = _f(batch, embedding, parameters, gate, rows, tried)
         _check_finite(threshold, f)
         violates = f > threshold[active][:, None]

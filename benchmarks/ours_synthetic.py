@@ -9,6 +9,7 @@ python -m benchmarks.ours_synthetic stored DIRECTORY --kept=bound
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import click
@@ -75,9 +76,9 @@ def _memory(labels: int) -> dict[str, int]:
 
 @main.command()
 @click.option("--labels", type=int, required=True)
-@click.option("--stage", type=click.Choice(["linear", "weighted"]), required=True)
+@click.option("--stage", type=click.Choice(["weighted", "geometric", "pooled"]), required=True)
 def candidates(labels: int, stage: str) -> None:
-    """Pairs/s of two epochs, with all labels to draw from or with the candidates."""
+    """Pairs/s of two epochs, with the candidates to draw from or, by the sampler named, all labels."""
     block = with_candidates(CANDIDATE_ROWS, labels, DIMENSION, POSITIVES, CANDIDATES)
     weighted = ArrangedBlocks(block, 0, ROWS_PER_PART, BLOCK_ROWS)
     chosen = settings(**SHARED, epochs=2, patience=2)
@@ -86,7 +87,7 @@ def candidates(labels: int, stage: str) -> None:
         trained, _ = timed(weighted, (labels, DIMENSION), chosen, seed=0, iteration=1, gate=gate)
     else:
         linear = ArrangedBlocks(without_affinity(block), 0, ROWS_PER_PART, BLOCK_ROWS)
-        trained, _ = timed(linear, (labels, DIMENSION), chosen, seed=0)
+        trained, _ = timed(linear, (labels, DIMENSION), replace(chosen, sampler=stage), seed=0)
     pairs, seconds = (sum(getattr(record, name) for record in trained.history) for name in ("pairs", "seconds"))
     say(pairs_per_second=pairs / seconds, peak_bytes=own_peak_bytes())
 

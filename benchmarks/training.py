@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from awe_core.arranged import ArrangedBlocks
 from awe_core.examples import Block, BlockSource
+from awe_core.gate import Gate
 from awe_core.trainer import Trained, TrainSettings, train
 
 THREADS = 2
@@ -58,14 +59,8 @@ def warm_up() -> None:
         np.ones(64, np.float32),
     )
     for features in (block.features, sp.csr_matrix(block.features)):
-        small = ArrangedBlocks(replace(block, features=features), 0, 64, 32)
-        train(small, None, 300, 4, settings(D=4, learning_rate=0.1, batch=32, epochs=1, patience=1), seed=0)
-
-
-def knows_sampler(name: str) -> bool:
-    """Whether this trainer has a sampler of that name."""
-    try:
-        settings(D=1, learning_rate=1.0, batch=1, epochs=1, patience=1, sampler=name)
-    except click.ClickException:
-        return False
-    return True
+        small = ArrangedBlocks(replace(block, features=features, affinity=block.labels), 0, 64, 32)
+        for sampler in ("geometric", "rounds", "pooled"):
+            chosen = settings(D=4, learning_rate=0.1, batch=32, epochs=1, patience=1, sampler=sampler)
+            train(small, None, 300, 4, chosen, seed=0)
+        train(small, None, 300, 4, chosen, seed=0, iteration=1, gate=Gate(1.0))

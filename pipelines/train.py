@@ -37,7 +37,7 @@ from schemas.errors import DataError
 from schemas.manifest import Manifest, read_manifest, recipe_of
 from schemas.model_file import ModelFile, find_model, write_model
 
-VERSION = 1
+VERSION = 2
 
 
 def train_settings(config: Config, iteration: int, facts: Mapping[str, Any], epochs: int | None) -> TrainSettings:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from scipy.stats import chisquare
 
 from awe_core.candidates import Candidates, candidate_gradient
+from awe_core.draw_numbers import DrawNumbers
 from awe_core.gate import Gate
 from awe_core.kernel_choice import kernel_named
 from awe_core.minibatch import Visit
@@ -35,8 +36,7 @@ def parameters(labels: int = LABELS) -> Parameters:
 
 def drawn(visit: Visit, P: Parameters, margin: float, kernel, gate: Gate = GATE, seed: int = 1):
     everything, L = slice(0, len(visit.pairs)), harmonic_losses(len(P.V))
-    rng = np.random.default_rng(seed)
-    return candidate_gradient(visit, everything, Candidates.of(visit, gate), P, margin, L, rng, kernel)
+    return candidate_gradient(visit, everything, Candidates.of(visit, gate), P, margin, L, DrawNumbers.of(seed), kernel)
 
 
 @pytest.mark.parametrize("margin", [0.05, 0.6, 3.0])

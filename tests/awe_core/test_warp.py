@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from scipy.stats import chisquare
 
 from awe_core import warp
+from awe_core.draw_numbers import DrawNumbers
 from awe_core.feature_rows import RowGradient
 from awe_core.gate import Gate
 from awe_core.kernel_choice import kernel_named
@@ -83,7 +84,7 @@ def test_draws_follow_the_law_of_draws_one_by_one(draw, gate, labels, margin):
         batch.features, batch.weight, batch.excluded, batch.affinity, batch.pair_row[ours], batch.pair_label[ours]
     )
 
-    draws = draw(batch, batch.features @ P.U, P, gate, margin, np.random.default_rng(1))
+    draws = draw(batch, batch.features @ P.U, P, gate, margin, DrawNumbers.of(1))
 
     arguments = (affinity, gate.scale, gate.bias, 0.3) if gate else (None, 1.0, 0.0, 0.0)
     scores = [oracle.score(P.U, P.V, x, label, *arguments) for label in range(labels)]
@@ -115,7 +116,7 @@ def test_only_negatives_that_may_be_drawn_are_drawn(draw, gate):
     batch = minibatch(rng.normal(size=(200, 4)), truth, 9, seen, affinity, covered_only=restricted)
     P = parameters(4, 9)
 
-    draws = draw(batch, batch.features @ P.U, P, gate, 50.0, rng)
+    draws = draw(batch, batch.features @ P.U, P, gate, 50.0, DrawNumbers.of(3))
 
     for pair, negative, number in zip(draws.pair, draws.negative, draws.number, strict=True):
         row = batch.pair_row[pair]
@@ -135,7 +136,7 @@ def test_an_examples_scores_are_sorted_once_for_many_pairs_under_the_same_law(ma
     x, truth, labels, copies = rng.normal(size=4), [0, 2, 3, 5, 8, 9], 16, 8000
     P = parameters(4, labels)
     batch = minibatch(np.tile(x, (copies, 1)), [truth] * copies, labels)
-    draws = draw_geometric(batch, batch.features @ P.U, P, None, margin, np.random.default_rng(1))
+    draws = draw_geometric(batch, batch.features @ P.U, P, None, margin, DrawNumbers.of(2))
     scores = [oracle.score(P.U, P.V, x, label) for label in range(labels)]
     for y in truth:
         law = oracle.draw_law(scores, set(truth), set(range(labels)), y, margin)
@@ -158,7 +159,7 @@ def test_every_pair_has_its_own_number_of_draws(draw):
     batch = minibatch(np.ones((4000, 1)), [few, many] * 2000, 31)
     one, G = batch.pair_label == 0, None
     batch = Minibatch(batch.features, batch.weight, batch.excluded, G, batch.pair_row[one], batch.pair_label[one])
-    draws = draw(batch, batch.features @ P.U, P, None, 1.0, np.random.default_rng(0))
+    draws = draw(batch, batch.features @ P.U, P, None, 1.0, DrawNumbers.of(0))
     assert (draws.number <= draws.negatives[draws.pair]).all()
     for negatives in (2, 30):
         found = np.count_nonzero(draws.negatives[draws.pair] == negatives) / 2000
@@ -169,7 +170,7 @@ def test_every_pair_has_its_own_number_of_draws(draw):
 def test_a_score_at_the_margin_is_no_violator(draw):
     P = Parameters(np.array([[1.0]]), np.array([[2.0], [1.0], [1.0 + 1e-9]]), np.zeros(1))
     batch = minibatch(np.array([[1.0]]), [[0]], 3)
-    found = [draw(batch, batch.features @ P.U, P, None, 1.0, np.random.default_rng(seed)) for seed in range(20)]
+    found = [draw(batch, batch.features @ P.U, P, None, 1.0, DrawNumbers.of(seed)) for seed in range(20)]
     assert {int(y) for draws in found for y in draws.negative} == {2}
 
 
@@ -177,7 +178,7 @@ def test_a_score_at_the_margin_is_no_violator(draw):
 @pytest.mark.parametrize("gate", GATES)
 def test_an_example_with_nothing_to_draw_makes_no_step(draw, gate):
     batch = minibatch(np.ones((1, 2)), [[0, 1]], 3, [[2]], [{0: 1.0, 1: 1.0}])
-    draws = draw(batch, batch.features @ np.ones((2, 3)), parameters(2, 3), gate, 1.0, np.random.default_rng(0))
+    draws = draw(batch, batch.features @ np.ones((2, 3)), parameters(2, 3), gate, 1.0, DrawNumbers.of(5))
     assert len(draws.pair) == 0
     assert draws.negatives.tolist() == [0, 0]
 
@@ -189,7 +190,7 @@ def test_a_score_that_is_not_finite_stops(draw, bad):
     P.V[3] = bad
     batch = minibatch(np.ones((64, 2)), [[3]] + [[0]] * 63, 40)
     with pytest.raises(FloatingPointError), np.errstate(invalid="ignore"):
-        draw(batch, batch.features @ P.U, P, None, 1.0, np.random.default_rng(0))
+        draw(batch, batch.features @ P.U, P, None, 1.0, DrawNumbers.of(0))
 
 
 def weighted_problem(gate: Gate | None, sparse: bool = False):
@@ -204,7 +205,7 @@ def weighted_problem(gate: Gate | None, sparse: bool = False):
             sp.csr_matrix(x), batch.weight, batch.excluded, batch.affinity, batch.pair_row, batch.pair_label
         )
     P = parameters(4, 6, offset=0.25)
-    draws = draw_geometric(batch, batch.features @ P.U, P, gate, 1.0, rng)
+    draws = draw_geometric(batch, batch.features @ P.U, P, gate, 1.0, DrawNumbers.of(5))
     assert 8 < len(draws.pair) < 20
     return x, affinity, batch, P, draws
 
@@ -272,7 +273,7 @@ def test_only_what_a_step_touches_has_a_gradient():
 def test_the_gradient_of_a_distance_is_that_of_its_loss_by_finite_differences(similarity, name):
     x, _, batch, P, _ = weighted_problem(None)
     P = Parameters(P.U, P.V, P.offset, similarity)
-    draws = draw_geometric(batch, x @ P.U, P, None, 1.0, np.random.default_rng(4))
+    draws = draw_geometric(batch, x @ P.U, P, None, 1.0, DrawNumbers.of(4))
     assert len(draws.pair) > 5
 
     def loss(value: np.ndarray) -> float:
@@ -292,7 +293,7 @@ def test_violators_of_a_distance_are_those_of_its_values(draw, similarity):
     x, P = rng.normal(size=(300, 4)), parameters(4, 12)
     P = Parameters(P.U, P.V, P.offset, similarity)
     batch = minibatch(x, [[int(rng.integers(12))] for _ in x], 12)
-    draws = draw(batch, x @ P.U, P, None, 0.4, rng)
+    draws = draw(batch, x @ P.U, P, None, 0.4, DrawNumbers.of(3))
     apart = np.linalg.norm((x @ P.U)[:, None] - P.V, axis=2)
     f = -apart if similarity == "negative-distance" else -(apart**2)
     for pair, negative in zip(draws.pair, draws.negative, strict=True):
@@ -309,6 +310,6 @@ def test_rounds_keep_to_their_memory(monkeypatch):
     monkeypatch.setattr(warp, "_f", lambda *given: gathered.append(given[-1].size) or score(*given))
     P = Parameters(np.array([[1.0]]), np.linspace(5, 0, 300)[:, None], np.zeros(1))
     batch = minibatch(np.ones((16, 1)), [[0]] * 16, 300)
-    draws = draw_in_rounds(batch, batch.features @ P.U, P, None, 0.05, np.random.default_rng(0))
+    draws = draw_in_rounds(batch, batch.features @ P.U, P, None, 0.05, DrawNumbers.of(0))
     assert max(gathered) <= 64
     assert (draws.number <= 299).all()

@@ -203,6 +203,10 @@ class Course:
             block = replace(block, affinity=None)
         elif block.affinity is None:
             raise ValueError(f"block {index} has no affinity: training with one needs the reweighted set")
+        if settings.label_bias and not np.allclose(np.asarray(block.features.sum(axis=1)), 1):
+            raise ValueError(
+                "train.label_bias needs an x whose features add up to 1, as a one-hot user's do; leave it out here"
+            )
         restricted = candidates_only(gate)
         visit = Visit(block, rows, restricted, settings.leave_one_out)
         if self._sampler is None and len(visit.pairs):
@@ -283,6 +287,9 @@ class Course:
     def _move(self, gradients: list[Gradient]) -> None:
         if not gradients:
             return
+        if self._settings.label_bias:
+            for gradient in gradients:  # the coordinate of U that labels' biases are multiplied by stays 1
+                gradient.U.values[:, -1] = 0
         self._move_parameter("V", self._parameters.V, [part for gradient in gradients for part in gradient.V])
         self._move_parameter("U", self._parameters.U, [gradient.U for gradient in gradients])
         if self._settings.offset == "learnt" and self._gate is not None:
@@ -296,11 +303,11 @@ class Course:
             for values in whole[1:]:
                 total = total + values
             self._optimiser.update(name, parameter, total)
-            project(parameter, None, self._settings.C)
+            project(parameter, None, self._settings.C, self._settings.free)
             return
         rows = [part.rows for part in parts if part.rows is not None]
         gradient = SortedRows.of(rows, [part.values for part in parts], len(parameter))
-        move_rows(self._optimiser, name, parameter, gradient, self._settings.C, self._workers)
+        move_rows(self._optimiser, name, parameter, gradient, self._settings.C, self._workers, self._settings.free)
 
     # --- What is said of it ---
 

@@ -37,7 +37,8 @@ class AffinityWeightedEmbedding(BaseEstimator):
 
     Parameters
     ----------
-    D, C, margin, optimiser, learning_rate, batch, epochs, patience, warm_start, warm_rate, sampler
+    D, C, margin, optimiser, learning_rate, batch, epochs, patience, warm_start, warm_rate, sampler,
+    label_bias
         See `awe_core.trainer.TrainSettings`.
     n, lambda_x, mode, offset, bias
         Neighbours of an example, λx in units of 1 / median d², sum or max over the neighbours, c, b.
@@ -76,6 +77,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
         warm_start: bool = True,
         warm_rate: float = 0.25,
         sampler: Literal["auto", "geometric", "rounds"] = "auto",
+        label_bias: bool = False,
         n: int = 20,
         lambda_x: float = 2.0,
         mode: Literal["sum", "max"] = "sum",
@@ -98,6 +100,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
         self.warm_start = warm_start
         self.warm_rate = warm_rate
         self.sampler = sampler
+        self.label_bias = label_bias
         self.n = n
         self.lambda_x = lambda_x
         self.mode = mode
@@ -232,6 +235,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
             warm_rate=self.warm_rate,
             offset=self.offset if iteration else 0.0,
             sampler=self.sampler,
+            label_bias=self.label_bias,
         )
 
     def _arranged(self, examples: Block) -> ArrangedBlocks:

@@ -75,7 +75,7 @@ class Model:
         return embedding
 
 
-def initial_model(dimension: int, labels: int, D: int, seed: int, iteration: int) -> Model:
+def initial_model(dimension: int, labels: int, D: int, seed: int, iteration: int, label_bias: bool = False) -> Model:
     """A model to train from scratch: U and V normal with mean 0 and standard deviation 1/√D.
 
     Parameters
@@ -84,12 +84,15 @@ def initial_model(dimension: int, labels: int, D: int, seed: int, iteration: int
     labels : Y, number of labels.
     D : dimension of the embedding.
     seed, iteration : name the random stream.
+    label_bias : the last coordinate is 1 in U and 0 in V, see `awe_core.settings`.
     """
     rng = generator(seed, "init", iteration)
     U = rng.standard_normal((dimension, D), dtype=np.float32)
     V = rng.standard_normal((labels, D), dtype=np.float32)
     for rows in (U, V):  # in place: at 10⁶ labels a copy is 256 MB
         rows *= np.float32(D**-0.5)
+    if label_bias:
+        U[:, -1], V[:, -1] = 1, 0
     return Model(U, V)
 
 

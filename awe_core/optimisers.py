@@ -95,9 +95,15 @@ def optimiser_named(
 
 
 def move_rows(
-    optimiser: Optimiser, name: str, parameter: NDArray[np.float32], gradient: SortedRows, C: float, workers: Workers
+    optimiser: Optimiser,
+    name: str,
+    parameter: NDArray[np.float32],
+    gradient: SortedRows,
+    C: float,
+    workers: Workers,
+    free: int = 0,
 ) -> None:
-    """Step on the rows that a gradient touches and keep them within C; the rows are shared out in fixed runs."""
+    """Step on the rows that a gradient touches and `project` them; the rows are shared out in fixed runs."""
     if not len(gradient.rows):
         return
     runs = [slice(at, at + _ROWS_OF_A_TASK) for at in range(0, len(gradient.rows), _ROWS_OF_A_TASK)]
@@ -108,24 +114,27 @@ def move_rows(
 
     def task(number: int) -> None:
         optimiser.update_rows(name, parameter, gradient, runs[number])
-        project(parameter, gradient.rows[runs[number]], C)
+        project(parameter, gradient.rows[runs[number]], C, free)
 
     workers.map(task, len(runs))
 
 
-def project(parameter: NDArray[np.float32], rows: NDArray[np.intp] | None, C: float) -> None:
+def project(parameter: NDArray[np.float32], rows: NDArray[np.intp] | None, C: float, free: int = 0) -> None:
     """Shorten rows longer than C to the length C, in place: ‖wᵢ‖ ≤ C. C = inf does nothing.
 
     Parameters
     ----------
     parameter : float32 [rows, D].
     rows : the rows to look at, distinct; None for all.
+    C : the longest that a row may be.
+    free : last coordinates that are no part of a row's length, and are left as they are.
     """
     if math.isinf(C):
         return
-    chosen = parameter if rows is None else parameter[rows]
+    held = parameter[:, : parameter.shape[1] - free]
+    chosen = held if rows is None else held[rows]
     length = np.sqrt(np.einsum("rd,rd->r", chosen, chosen))
     long = np.flatnonzero(length > C)
     if len(long):
         at = long if rows is None else rows[long]
-        parameter[at] *= (np.asarray(C, dtype=parameter.dtype) / length[long])[:, None]
+        held[at] *= (np.asarray(C, dtype=parameter.dtype) / length[long])[:, None]

@@ -52,6 +52,9 @@ class TrainSettings:
         shares; "auto" what a model of the costs prefers, epoch by epoch.
     alpha, top_k : the α of L(k) = Σ_{j ≤ k} αⱼ, see `awe_core.rank_weights`.
     similarity : of Ux and Vy; distances without an affinity only.
+    label_bias : the last of the D coordinates is a bias of the label, f(x, y) = Σ_{i<D} (Ux)ᵢ·(Vy)ᵢ + b_y: it is held
+        at 1 in U, starts at 0 in V, and C does not hold it: where C keeps vectors short, how popular a label is would
+        otherwise have no place. For x whose features add up to 1, as a one-hot user's do.
     kernel : what moves rows of U and V; "auto" is numba where it is installed.
     threads : None for as many as there are CPUs. No result depends on it.
     """
@@ -75,6 +78,7 @@ class TrainSettings:
     alpha: Alpha = "1/j"
     top_k: int = 1
     similarity: Similarity = "dot"
+    label_bias: bool = False
     kernel: KernelName | Literal["auto"] = "auto"
     threads: int | None = None
 
@@ -93,8 +97,18 @@ class TrainSettings:
             if getattr(self, name) not in known:
                 names = ", ".join(f'"{choice}"' for choice in known)
                 raise ValueError(f"train.{name} must be one of {names}, not {getattr(self, name)!r}")
+        if self.label_bias and (self.D < 2 or self.similarity != "dot"):
+            raise ValueError(
+                "train.label_bias is one of D coordinates of a dot product: it needs train.D of 2 or more "
+                'and train.similarity = "dot"'
+            )
         if self.offset != "learnt" and not math.isfinite(self.offset):
             raise ValueError(f'affinity.offset must be a number or "learnt", not {self.offset}')
+
+    @property
+    def free(self) -> int:
+        """Last coordinates of a row of U or V that C does not hold."""
+        return int(self.label_bias)
 
     @property
     def threads_used(self) -> int:

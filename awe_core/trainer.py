@@ -115,18 +115,18 @@ def _first_arrays(
 ) -> Arrays:
     """What a training begins with, within C: a model that may be changed."""
     if start is None:
-        model = initial_model(dimension, labels, settings.D, seed, iteration)
+        model = initial_model(dimension, labels, settings.D, seed, iteration, settings.label_bias)
         arrays = arrays_of(model)
     else:
-        _check_shapes(start, dimension, labels, settings.D)
+        _check_start(start, dimension, labels, settings)
         model = start
         arrays = {name: values.copy() for name, values in arrays_of(start).items()}
         if settings.optimiser == "sgd":
             arrays = {name: arrays[name] for name in ("U", "V", "offset")}
     offset = model.offset if settings.offset == "learnt" else settings.offset
     arrays["offset"] = np.array([offset], dtype=np.float32)
-    project(arrays["U"], None, settings.C)
-    project(arrays["V"], None, settings.C)
+    project(arrays["U"], None, settings.C, settings.free)
+    project(arrays["V"], None, settings.C, settings.free)
     if settings.optimiser == "adagrad":
         # Written now, not when a step first meets a row: a machine hands out new memory as slowly as it trains on it.
         for name in ("U", "V"):
@@ -134,12 +134,15 @@ def _first_arrays(
     return arrays
 
 
-def _check_shapes(model: Model, dimension: int, labels: int, D: int) -> None:
+def _check_start(model: Model, dimension: int, labels: int, settings: TrainSettings) -> None:
+    D = settings.D
     if model.U.shape != (dimension, D) or model.V.shape != (labels, D):
         raise ValueError(
             f"the model to go on from has U {model.U.shape} and V {model.V.shape}, the data and train.D ask for "
             f"U {(dimension, D)} and V {(labels, D)}"
         )
+    if settings.label_bias and not (model.U[:, -1] == 1).all():
+        raise ValueError("train.label_bias: the model to go on from was trained without label biases")
 
 
 class _School:

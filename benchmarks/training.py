@@ -22,7 +22,7 @@ ROWS_PER_PART, BLOCK_ROWS = 16384, 1024
 
 
 def settings(**wanted: Any) -> TrainSettings:
-    """Settings of the trainer without a norm constraint, in two threads where it knows of threads.
+    """Settings of the trainer in two threads where it knows of threads; without a norm constraint unless C is wanted.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def settings(**wanted: Any) -> TrainSettings:
     known = {field.name for field in fields(TrainSettings)}
     shared = {"C": math.inf, "threads": THREADS}
     try:
-        return TrainSettings(**{name: value for name, value in shared.items() if name in known}, **wanted)
+        return TrainSettings(**{name: value for name, value in shared.items() if name in known} | wanted)
     except (TypeError, ValueError) as error:
         raise click.ClickException(f"this trainer cannot do it: {error}") from error
 

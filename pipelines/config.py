@@ -93,6 +93,9 @@ class Train(Section):
     alpha: Alpha = Field("1/j", description="α of the rank's weight L(k) = Σ α_j; constant is AUC")
     top_k: Positive = Field(1, description='k of alpha = "top-k"')
     similarity: Similarity = Field("dot", description="of Ux and Vy; distances where run.iterations = 0")
+    label_bias: bool = Field(
+        False, description="the last of the D coordinates is a bias of the label; for one-hot users"
+    )
     kernel: Literal["auto"] | KernelName = Field("auto", description="of the inner loops; auto is numba if installed")
     threads: Positive | None = Field(None, description="all CPUs where not given; no result depends on it")
     init_from: str | None = Field(None, description="folder of a model whose labels and features iteration 0 keeps")
@@ -142,6 +145,10 @@ class Config(Section):
             raise ValueError(
                 f'train.similarity = "{self.train.similarity}" is never positive and cannot be joined to an affinity; '
                 'set run.iterations = 0, or train.similarity = "dot"'
+            )
+        if self.train.label_bias and (self.data.x == "history" or self.train.similarity != "dot" or self.train.D == 1):
+            raise ValueError(
+                'train.label_bias needs an x that is no history, train.similarity = "dot" and train.D of 2 or more'
             )
         if self.affinity.offset != "learnt" and not math.isfinite(self.affinity.offset):
             raise ValueError("affinity.offset is not finite")

@@ -10,6 +10,7 @@ import numpy as np
 
 from awe_core.growth import NEW, grown, matched
 from awe_core.model import Model, initial_model
+from awe_core.settings import TrainSettings
 from pipelines import log
 from pipelines.labels import read_labels
 from pipelines.models import load_model, model_file
@@ -50,7 +51,7 @@ def find_origin(fs: FileSystem, directory: str) -> Origin:
 
 
 def begin_with(
-    fs: FileSystem, origin: Origin, labels_directory: str, facts: Mapping[str, Any], D: int, seed: int
+    fs: FileSystem, origin: Origin, labels_directory: str, facts: Mapping[str, Any], settings: TrainSettings, seed: int
 ) -> Model:
     """The origin's model on this run's labels and features, what is new as a training from scratch has it.
 
@@ -74,7 +75,8 @@ def begin_with(
             "new features follow the old ones"
         )
     try:
-        start = grown(model, initial_model(dimension, len(names), D, seed, 0), features, labels)
+        fresh = initial_model(dimension, len(names), settings.D, seed, 0, settings.label_bias)
+        start = grown(model, fresh, features, labels)
     except ValueError as error:
         raise DataError(f"{origin.directory}: {error}; give --train.D={model.dimension}") from error
     log.info(

@@ -68,6 +68,7 @@ def train_settings(config: Config, iteration: int, facts: Mapping[str, Any], epo
         alpha=section.alpha,
         top_k=section.top_k,
         similarity=section.similarity,
+        label_bias=section.label_bias,
         kernel=section.kernel,
         threads=section.threads,
     )
@@ -157,7 +158,7 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     fit = DatasetBlocks(fs, [datasets[split] for split in lane.fit], memory)
     start = load_model(fs, lane.model(iteration - 1), warm, warm=True) if warm else None
     if origin is not None:
-        start = begin_with(fs, origin, context.run.labels, facts, settings.D, config.run.seed)
+        start = begin_with(fs, origin, context.run.labels, facts, settings, config.run.seed)
     with timed(context.short(directory)):
         try:
             gate = Gate(affinity_scale(fit), config.affinity.bias) if iteration else None

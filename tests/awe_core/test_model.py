@@ -47,6 +47,14 @@ def test_U_and_V_start_normal_with_standard_deviation_one_over_root_D():
     assert model.accumulators == {}
 
 
+def test_label_biases_start_at_0_and_all_else_as_without_them():
+    plain, biased = (initial_model(7, 5, 4, 0, 0, label_bias) for label_bias in (False, True))
+    assert (biased.U[:, -1] == 1).all()
+    assert (biased.V[:, -1] == 0).all()
+    assert np.array_equal(biased.U[:, :-1], plain.U[:, :-1])
+    assert np.array_equal(biased.V[:, :-1], plain.V[:, :-1])
+
+
 def test_the_start_is_a_function_of_seed_and_iteration():
     def start(seed: int, iteration: int) -> bytes:
         return initial_model(3, 2, 4, seed, iteration).U.tobytes()

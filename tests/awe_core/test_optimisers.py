@@ -150,3 +150,19 @@ def test_only_the_given_rows_are_projected_and_none_without_a_constraint():
     assert rows.ravel().tolist() == [5, 5, 5]
     project(rows, np.array([2]), 2.0)
     assert rows.ravel().tolist() == [5, 5, 2]
+
+
+@pytest.mark.parametrize("rows", [None, np.array([0, 2])])
+def test_free_coordinates_are_no_part_of_a_rows_length(rows):
+    parameter = np.array([[3, 4, 9], [3, 4, 9], [0.3, 0.4, -9]], np.float32)
+    project(parameter, rows, 1.0, free=1)
+    untouched = [3, 4, 9] if rows is not None else [0.6, 0.8, 9]
+    assert parameter == pytest.approx(np.array([[0.6, 0.8, 9], untouched, [0.3, 0.4, -9]]))
+
+
+def test_a_step_moves_free_coordinates_and_does_not_shorten_them(kernel):
+    parameter = np.zeros((3, 3), np.float32)
+    gradient = SortedRows.of([np.array([1])], [np.array([[-6, -8, -50]], np.float32)], 3)
+    with Workers(1) as workers:
+        move_rows(optimiser_named("sgd", 0.5, kernel=kernel), "V", parameter, gradient, 1.0, workers, free=1)
+    assert parameter == pytest.approx(np.array([[0, 0, 0], [0.6, 0.8, 25], [0, 0, 0]]))

@@ -313,6 +313,60 @@ def test_every_member_of_the_family_learns(alpha, similarity, sampler):
     assert trained.model.similarity == similarity
 
 
+def users(count: int, popular: int, labels: int = 6) -> InMemory:
+    """One-hot users who have one label in common and one of their own choice."""
+    truth = [sorted({popular, user % labels}) for user in range(count)]
+    affinity = [dict.fromkeys(range(labels), 1.0)] * count
+    return InMemory([block(sp.identity(count, format="csr"), truth, labels, affinity=affinity)])
+
+
+def popular_label(model: Model) -> int:
+    """The label that a user who is nowhere in particular gets."""
+    return int(model.scores(model.embed(sp.identity(len(model.U), np.float32, "csr"))).mean(axis=0).argmax())
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adagrad"])
+@pytest.mark.parametrize("sampler", ["geometric", "rounds", "pooled"])
+@pytest.mark.parametrize("gate", GATES)
+def test_label_biases_learn_what_is_popular_where_vectors_are_kept_short(sampler, gate, optimiser):
+    settings = replace(SETTINGS, C=0.05, epochs=20, sampler=sampler, optimiser=optimiser, label_bias=True)
+    model = train(users(30, popular=3), None, 6, 30, settings, seed=0, gate=gate).model
+    assert (model.U[:, -1] == 1).all()
+    for rows in (model.U, model.V):
+        assert np.linalg.norm(rows[:, :-1], axis=1).max() <= 0.05 * (1 + 1e-6)
+    bias = model.V[:, -1]
+    assert popular_label(model) == bias.argmax() == 3
+    assert bias[3] > 0.2 + np.delete(bias, 3).max()
+
+
+def test_the_first_step_of_a_label_bias_is_the_rate():
+    # Two labels and AdaGrad: the true one's bias goes up by η, the other's down by η.
+    source = InMemory([block(sp.csr_matrix(np.eye(1)), [[1]], 2)])
+    model = train(source, None, 2, 1, replace(SETTINGS, epochs=1, label_bias=True, margin=9.0), seed=0).model
+    assert model.V[:, -1] == pytest.approx([-0.1, 0.1])
+
+
+def test_label_biases_need_an_x_that_adds_up_to_1():
+    source, _ = some_blocks()
+    with pytest.raises(ValueError, match="features add up to 1"):
+        train(source, None, 5, 5, replace(SETTINGS, label_bias=True), seed=0)
+
+
+def test_label_biases_go_on_from_label_biases_alone():
+    settings = replace(SETTINGS, label_bias=True)
+    first = train(users(30, popular=3), None, 6, 30, settings, seed=0).model
+    second = train(users(30, popular=3), None, 6, 30, settings, seed=0, iteration=1, gate=Gate(), start=first).model
+    assert (second.U[:, -1] == 1).all()
+    with pytest.raises(ValueError, match="trained without label biases"):
+        train(users(30, popular=3), None, 6, 30, settings, seed=0, start=initial_model(30, 6, 4, 0, 0))
+
+
+@pytest.mark.parametrize("other", [{"D": 1}, {"similarity": "negative-distance"}])
+def test_a_label_bias_is_a_coordinate_of_a_dot_product(other):
+    with pytest.raises(ValueError, match=r"train\.label_bias is one of D coordinates"):
+        replace(SETTINGS, label_bias=True, **other)
+
+
 def test_a_distance_is_refused_beside_an_affinity():
     source, _ = some_blocks()
     with pytest.raises(ValueError, match="never positive"):

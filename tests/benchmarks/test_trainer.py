@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from benchmarks.lightfm import LightFM
 from benchmarks.report import Case
 from benchmarks.trainer import Bench, LeftOut, dense, one_hot, run_cases
+from benchmarks.training import settings
 
 CASE = Case("measured", 2.0, 1.0, 2.0, 1.0)
 
@@ -45,3 +47,9 @@ def test_without_the_real_data_its_cases_are_left_out(
     monkeypatch.setenv("AWE_DATA", str(tmp_path))
     with pytest.raises(LeftOut, match=r"is missing"):
         case(bench)
+
+
+def test_there_is_no_norm_constraint_unless_one_is_wanted() -> None:
+    wanted = {"D": 4, "learning_rate": 0.1, "batch": 8, "epochs": 1, "patience": 1}
+    assert settings(**wanted).C == math.inf
+    assert settings(**wanted, C=2.0).C == 2.0

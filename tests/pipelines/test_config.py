@@ -76,6 +76,13 @@ def test_one_hot_users_have_no_input_space() -> None:
         load("--evaluate.methods=['ridge']").methods(0, users)
 
 
+@pytest.mark.parametrize("other", ["--data.x=history", "--train.D=1", "--train.similarity=negative-distance"])
+def test_a_label_bias_is_a_coordinate_for_one_hot_users(other: str) -> None:
+    assert load("--train.label_bias=true").train.label_bias
+    with pytest.raises(ConfigError, match=r"train\.label_bias needs an x that is no history"):
+        load("--train.label_bias=true", "--run.iterations=0", other)
+
+
 def test_ridge_is_for_data_whose_scatter_matrix_fits() -> None:
     narrow, wide = ({"one_hot": False, "dimension": d, "labels": 9} for d in (500, 100_000))
     assert load().methods(0, narrow) == ["popularity", "knn", "ridge", "wsabie"]

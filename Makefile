@@ -47,6 +47,7 @@ train embed affinity annotate evaluate: $(READY)
 # A peer lives in an environment of its own, outside the clone: its numpy is not ours.
 PEERS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/affinity-weighted-embedding/peers
 LIGHTFM := $(PEERS)/lightfm
+KNN := $(PEERS)/knn
 
 .PHONY: bench-trainer
 bench-trainer: $(READY) $(LIGHTFM)/.ready
@@ -56,6 +57,15 @@ $(LIGHTFM)/.ready: benchmarks/requirements-lightfm.txt
 	$(PYTHON) -m venv --clear $(LIGHTFM)
 	$(LIGHTFM)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	$(LIGHTFM)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation lightfm==1.17
+	touch $@
+
+.PHONY: bench-join
+bench-join: $(READY) $(KNN)/.ready
+	$(BIN)/python -m benchmarks.join --peers=$(KNN)/bin/python $(ARGS)
+
+$(KNN)/.ready: benchmarks/requirements-knn.txt
+	$(PYTHON) -m venv --clear $(KNN)
+	$(KNN)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 clean:

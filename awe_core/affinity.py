@@ -84,8 +84,21 @@ def median_distance(distances: NDArray[np.float64]) -> float:
     return m
 
 
+def radius(epsilon: float, n: int, lambda_x: float) -> float:
+    """The squared distance beyond which no neighbour matters: n of them together add less than ε to any G.
+
+    exp(−λx d²) < ε / n  ⇔  d² > ln(n / ε) / λx; infinite for ε = 0. A trifle more, so that rounding leaves nobody out
+    who counts.
+    """
+    return (1 + 1e-9) * float(np.log(n / epsilon)) / lambda_x if epsilon else float("inf")
+
+
 def knn_affinity(
-    neighbours: Neighbours, labels: LabelsById, lambda_x: float, mode: Literal["sum", "max"]
+    neighbours: Neighbours,
+    labels: LabelsById,
+    lambda_x: float,
+    mode: Literal["sum", "max"],
+    epsilon: float = 0.0,
 ) -> sp.csr_matrix:
     """G of every query and every label of its neighbours.
 
@@ -95,6 +108,8 @@ def knn_affinity(
     labels : of the base.
     lambda_x : λx = setting / m.
     mode : sum over the neighbours that have y, or their maximum.
+    epsilon : ε; neighbours of a weight below ε / n are left out, so that every G is at most ε too small. A label that
+        only such neighbours have is no candidate.
 
     Returns
     -------
@@ -103,6 +118,9 @@ def knn_affinity(
     """
     queries, places = np.nonzero(neighbours.ids != NOBODY)
     weights = np.exp(-lambda_x * neighbours.distances[queries, places])
+    if epsilon:
+        kept = weights >= epsilon / neighbours.ids.shape[1]
+        queries, places, weights = queries[kept], places[kept], weights[kept]
     rows = labels.rows(neighbours.ids[queries, places])
     begin, lengths = labels.indptr[rows], labels.indptr[rows + 1] - labels.indptr[rows]
     first = np.cumsum(lengths) - lengths

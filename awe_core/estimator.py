@@ -19,7 +19,7 @@ from awe_core.arranged import ArrangedBlocks, take
 from awe_core.arrangement import hash_fractions
 from awe_core.examples import Block, Features
 from awe_core.gate import Gate, affinity_scale
-from awe_core.knn import Base
+from awe_core.knn import prepare, search
 from awe_core.model import Model
 from awe_core.neighbours import Neighbours
 from awe_core.ranking import Ranking
@@ -40,8 +40,8 @@ class AffinityWeightedEmbedding(BaseEstimator):
     D, C, margin, optimiser, learning_rate, batch, epochs, patience, warm_start, warm_rate, sampler,
     label_bias
         See `awe_core.trainer.TrainSettings`.
-    n, lambda_x, mode, offset, bias
-        Neighbours of an example, λx in units of 1 / median d², sum or max over the neighbours, c, b.
+    n, lambda_x, mode, epsilon, offset, bias
+        Neighbours of an example, λx in units of 1 / median d², sum or max over the neighbours, ε, c, b.
     iterations : T of the last iteration; 0 is Wsabie alone.
     validation_fraction : of the examples, held out by hash for early stopping.
     rows_per_part, block_rows : how the pipeline would cut the data.
@@ -81,6 +81,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
         n: int = 20,
         lambda_x: float = 2.0,
         mode: Literal["sum", "max"] = "sum",
+        epsilon: float = 0.0,
         offset: float | Literal["learnt"] = 0.0,
         bias: float = 0.0,
         iterations: int = 1,
@@ -104,6 +105,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
         self.n = n
         self.lambda_x = lambda_x
         self.mode = mode
+        self.epsilon = epsilon
         self.offset = offset
         self.bias = bias
         self.iterations = iterations
@@ -249,17 +251,18 @@ class AffinityWeightedEmbedding(BaseEstimator):
     def _median(self, iteration: int) -> float:
         ids, vectors = self._embedded_base(iteration)
         sample = smallest_hashes(self.random_state, ids)
-        base = Base(ids, vectors)
+        base = prepare(ids, vectors)
         runs = [sample[start : start + self.block_rows] for start in range(0, len(sample), self.block_rows)]
-        return median_distance(np.concatenate([base.search(ids[r], vectors[r], self.n).distances for r in runs]))
+        found = [search(base, base.alike(ids[run], vectors[run]), self.n) for run in runs]
+        return median_distance(np.concatenate([near.distances for near in found]))
 
     def neighbours(self, queries: ArrangedBlocks, iteration: int) -> list[Neighbours]:
         """The join: neighbours of every block of queries in the embedding of the iteration before."""
-        base, model = Base(*self._embedded_base(iteration)), self.models_[iteration - 1]
+        base, model = prepare(*self._embedded_base(iteration)), self.models_[iteration - 1]
         found = []
         for index in range(len(queries.positions)):
             block = queries[index]
-            found.append(base.search(block.ids, model.embed(block.features), self.n))
+            found.append(search(base, base.alike(block.ids, model.embed(block.features)), self.n))
         return found
 
     def _affinities(self, queries: ArrangedBlocks, iteration: int) -> list[sp.csr_matrix]:
@@ -267,7 +270,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
         median = self.medians_[iteration]
         assert median is not None
         return [
-            knn_affinity(found, labels, self.lambda_x / median, self.mode)
+            knn_affinity(found, labels, self.lambda_x / median, self.mode, self.epsilon)
             for found in self.neighbours(queries, iteration)
         ]
 

@@ -19,13 +19,16 @@ class Neighbours:
     Attributes
     ----------
     ids : int64 [queries, n]; `NOBODY` where the base has no more rows.
-    distances : float64 [queries, n], squared Euclidean; infinite where the base has no more rows.
+    distances : float64 [queries, n], squared Euclidean or the metric's; infinite where the base has no more rows.
     base_rows : how many rows of the base were searched. Shards add up to the base, or one was lost or counted twice.
+    undecided : for reports: how many searches of a distinct query in a shard had more rows within the product's
+        rounding error than there are neighbours, so that float64 had to decide. It depends on how the work was cut.
     """
 
     ids: NDArray[np.int64]
     distances: NDArray[np.float64]
     base_rows: int = 0
+    undecided: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -48,12 +51,21 @@ def nearest(ids: NDArray[np.int64], distances: NDArray[np.float64], n: int) -> N
         if width < ids.shape[1]:
             first = np.argpartition(np.where(distances <= bound, 0, 1), width - 1, axis=1)[:, :width]
             ids, distances = np.take_along_axis(ids, first, axis=1), np.take_along_axis(distances, first, axis=1)
-    order = np.lexsort((ids, distances), axis=-1)[:, :n]
+    order = _ascending(ids, distances)[:, :n]
     found = Neighbours(np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1))
     if found.ids.shape[1] == n:
         return found
     missing = Neighbours.none(len(ids), n - found.ids.shape[1])
     return Neighbours(np.hstack([found.ids, missing.ids]), np.hstack([found.distances, missing.distances]))
+
+
+def _ascending(ids: NDArray[np.int64], distances: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The order of every row by (distance, id). Most have no ties: one sort, a vectorised one, is enough."""
+    order: NDArray[np.intp] = np.argsort(distances, axis=1)
+    ascending = np.take_along_axis(distances, order, axis=1)
+    tied = ((ascending[:, 1:] == ascending[:, :-1]) & np.isfinite(ascending[:, 1:])).any(axis=1)
+    order[tied] = np.lexsort((ids[tied], distances[tied]), axis=-1)
+    return order
 
 
 def merge(several: Iterable[Neighbours], n: int) -> Neighbours:
@@ -65,4 +77,32 @@ def merge(several: Iterable[Neighbours], n: int) -> Neighbours:
     if not given:
         raise ValueError("there are no neighbours to merge")
     found = nearest(np.hstack([one.ids for one in given]), np.hstack([one.distances for one in given]), n)
-    return replace(found, base_rows=sum(one.base_rows for one in given))
+    rows, undecided = sum(one.base_rows for one in given), sum(one.undecided for one in given)
+    return replace(found, base_rows=rows, undecided=undecided)
+
+
+def stacked(several: Iterable[Neighbours], n: int) -> Neighbours:
+    """The neighbours of other queries in the same rows of the base, one below the other.
+
+    Raises ValueError where they were not searched in as many rows.
+    """
+    given = list(several)
+    searched = {one.base_rows for one in given} or {0}
+    if len(searched) > 1:
+        raise ValueError(f"queries were searched in {sorted(searched)} rows of the base")
+    ids, distances = np.zeros((0, n), np.int64), np.zeros((0, n))
+    return Neighbours(
+        np.concatenate([ids, *(one.ids for one in given)]),
+        np.concatenate([distances, *(one.distances for one in given)]),
+        searched.pop(),
+        sum(one.undecided for one in given),
+    )
+
+
+def without_own(ids: NDArray[np.int64], distances: NDArray[np.float64], own: NDArray[np.int64]) -> Neighbours:
+    """Leave out a row's own id, or the last where it is not there: [rows, n + 1] → [rows, n]."""
+    n = ids.shape[1] - 1
+    same = ids == own[:, None]
+    at = np.where(same.any(axis=1), same.argmax(axis=1), n)
+    places = np.arange(n) + (np.arange(n) >= at[:, None])
+    return Neighbours(np.take_along_axis(ids, places, axis=1), np.take_along_axis(distances, places, axis=1))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Self, TypeVar
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 def available_threads() -> int:
@@ -30,6 +31,7 @@ class Workers:
     def __init__(self, threads: int) -> None:
         if threads < 1:
             raise ValueError(f"train.threads must be 1 or more, not {threads}")
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="awe") if threads > 1 else None
 
     def __enter__(self) -> Self:
@@ -42,18 +44,32 @@ class Workers:
     def map(self, task: Callable[[int], Result], count: int) -> list[Result]:
         """`[task(0), …, task(count − 1)]`. The first exception, in the order of the tasks, is raised.
 
-        The caller's thread takes part: the first task is its own.
+        Every thread, the caller's too, takes the next task when it is done with one. After an exception none is begun.
         """
         if self._pool is None or count < 2:
             return [task(number) for number in range(count)]
+        results: list[Result | None] = [None] * count
+        failed: dict[int, BaseException] = {}
+        waiting = iter(range(count))  # asking it for the next number is one step of the interpreter: no lock
+
+        def take_tasks() -> None:
+            for number in waiting:
+                if failed:
+                    return
+                try:
+                    results[number] = task(number)
+                except BaseException as error:
+                    failed[number] = error
+
         # numpy's error state is a context variable: without the context a thread would warn of what the caller ignores.
-        waiting = [self._pool.submit(copy_context().run, task, number) for number in range(1, count)]
-        try:
-            first = task(0)
-        except BaseException:
-            for other in waiting:
-                other.cancel()
-                if not other.cancelled():
-                    other.exception()
-            raise
-        return [first, *(other.result() for other in waiting)]
+        others = [self._pool.submit(copy_context().run, take_tasks) for _ in range(min(self._threads, count) - 1)]
+        take_tasks()
+        for other in others:
+            other.result()
+        if failed:
+            raise failed[min(failed)]
+        return results  # type: ignore[return-value]
+
+    def each(self, task: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """`[task(item) for item in items]`, as `map` does it."""
+        return self.map(lambda number: task(items[number]), len(items))

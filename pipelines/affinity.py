@@ -24,10 +24,11 @@ from pipelines import counters
 from pipelines.config import Affinity, Config
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import same_ids
-from pipelines.knn_join import VectorDataset
+from pipelines.join_plan import shards_of
 from pipelines.neighbour_affinity import NeighbourAffinity, Weigher
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, features_facts, timed
+from pipelines.vector_dataset import VectorDataset
 from schemas import convert, tables
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
@@ -57,10 +58,11 @@ class Reweight(beam.PTransform):
         splits: Sequence[AffinitySplit],
         labels: int,
         config: Config,
+        shards: int,
     ) -> None:
         super().__init__()
         self._fs, self._base, self._splits = fs, list(base), list(splits)
-        self._labels, self._config = labels, config
+        self._labels, self._config, self._shards = labels, config, shards
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         affinity = begin | "neighbours" >> NeighbourAffinity(
@@ -70,6 +72,7 @@ class Reweight(beam.PTransform):
             self._labels,
             self._config.affinity,
             self._config.run.seed,
+            self._shards,
         )
         plans = [split.plan for split in self._splits]
         facts = affinity.median | "name facts" >> beam.Map(
@@ -135,7 +138,7 @@ def plan_split(
 ) -> AffinitySplit:
     """What reweighting a split will write; `inputs` are the fingerprints of examples, embeddings and base."""
     where, manifest = examples
-    reads = {**settings.model_dump(include={"kind", "n", "lambda_x", "mode"}), "seed": seed}
+    reads = {**settings.model_dump(include={"kind", "n", "lambda_x", "mode", "epsilon"}), "seed": seed}
     facts = {**features_facts(manifest), **reads}
     schema = tables.reweighted(manifest.facts["dimension"], manifest.facts["sparse"], manifest.facts["key"])
     recipe = recipe_of("affinity", VERSION, reads, inputs)
@@ -150,9 +153,10 @@ def build(
     splits: Sequence[AffinitySplit],
     labels: int,
     config: Config,
+    shards: int,
 ) -> Any:
     """Wire the job."""
-    return pipeline | "affinity" >> Reweight(fs, base, splits, labels, config)
+    return pipeline | "affinity" >> Reweight(fs, base, splits, labels, config, shards)
 
 
 def main(context: Context, lane: Lane, iteration: int) -> None:
@@ -176,4 +180,7 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     if todo:
         labels = int(todo[0].manifest.facts["labels"])
         with timed(context.short(lane.reweighted(iteration, ""))):
-            context.job(f"affinity-{iteration}", lambda pipeline: build(pipeline, fs, base, todo, labels, config))
+            queries = [split.embeddings for split in todo]
+            shards = shards_of(fs, base, queries, config.affinity, context.options)
+            name = f"affinity-{iteration}"
+            context.job(name, lambda pipeline: build(pipeline, fs, base, todo, labels, config, shards))

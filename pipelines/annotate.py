@@ -24,13 +24,14 @@ from pipelines import counters
 from pipelines.config import Affinity
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import read_examples
-from pipelines.knn_join import VectorDataset
+from pipelines.join_plan import shards_of
 from pipelines.labels import read_labels
 from pipelines.models import gate_of, load_model, load_ridge, model_file
 from pipelines.neighbour_affinity import NeighbourAffinity, Weigher
 from pipelines.process_cache import ProcessCache
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, timed, write_seconds
+from pipelines.vector_dataset import VectorDataset
 from schemas import convert, tables
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
@@ -110,9 +111,10 @@ class Annotate(beam.PTransform):
         base: Sequence[VectorDataset],
         affinity: Affinity,
         seed: int,
+        shards: int,
     ) -> None:
         super().__init__()
-        self._fs, self._base, self._affinity, self._seed = fs, list(base), affinity, seed
+        self._fs, self._base, self._affinity, self._seed, self._shards = fs, list(base), affinity, seed, shards
         self._splits = [split for split in splits if split.ranker.method != "knn"]
         self._by_neighbours = [split for split in splits if split.ranker.method == "knn"]
 
@@ -138,6 +140,7 @@ class Annotate(beam.PTransform):
             int(self._base[0].manifest.facts["labels"]),
             self._affinity,
             self._seed,
+            self._shards,
         )
         rank = _RankNeighbours(self._fs, self._by_neighbours, affinity.weigher)
         return affinity.parts | "weigh and rank part" >> beam.ParDo(rank, beam.pvalue.AsSingleton(affinity.median))
@@ -250,8 +253,10 @@ def build(
     pipeline: beam.Pipeline, context: Context, splits: Sequence[AnnotateSplit], base: Sequence[VectorDataset]
 ) -> Any:
     """Wire the job."""
-    config = context.config
-    transform = Annotate(context.fs, splits, base, config.affinity, config.run.seed)
+    config, fs = context.config, context.fs
+    by_neighbours = [split.source for split in splits if split.ranker.method == "knn"]
+    shards = shards_of(fs, base, by_neighbours, config.affinity, context.options) if by_neighbours else 1
+    transform = Annotate(fs, splits, base, config.affinity, config.run.seed, shards)
     return pipeline | "annotate" >> transform
 
 

@@ -13,12 +13,14 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import get_args
 
 import click
 from apache_beam.io.filesystems import FileSystems
 from threadpoolctl import threadpool_limits
 
-from pipelines import affinity, annotate, embed, evaluate, ingest, log, results_table, train
+from awe_core.knn.metric import Metric
+from pipelines import affinity, annotate, embed, evaluate, ingest, knn, log, results_table, train
 from pipelines.config import Config, load_config, parse_overrides
 from pipelines.errors import ConfigError, DataError, JobError
 from pipelines.filesystem import BeamFileSystem
@@ -154,6 +156,37 @@ def _run(config_path: str | None, run_root: str, runner: str, flags: Sequence[st
         log.info(f"seed {seed}")
         run_all(Context(config, RunDirectory(context.run.path(f"seed-{seed}")), context.fs, context.options))
     click.echo(results_table.of_seeds(context.fs, context.run, chosen))
+
+
+@cli.command("knn", context_settings=_PASS_ON)
+@click.option("--base", multiple=True, required=True, metavar="DIR", help="Dataset of vectors; may be given again.")
+@click.option("--queries", multiple=True, metavar="DIR", help="Datasets asked for.  [default: the base itself]")
+@click.option("--output", required=True, metavar="DIR", help="The neighbours of …/NAME go to DIR/NAME.")
+@click.option("--n", type=click.IntRange(min=1), default=20, show_default=True, help="Neighbours of a row.")
+@click.option("--metric", type=click.Choice(get_args(Metric)), default="euclidean", show_default=True)
+@click.option("--known", metavar="DIR", help="Output of the base as it was: only what is new is joined.")
+@click.option("--shards", type=click.IntRange(min=1), help="Shards of the base.  [default: the plan's]")
+@click.option("--memory", type=click.IntRange(min=1), default=4 * 2**30, show_default=True, help="Bytes a worker has.")
+@click.option("--runner", default="in-process", show_default=True, metavar="NAME", help="As for the stages.")
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
+def _knn(
+    base: tuple[str, ...],
+    queries: tuple[str, ...],
+    output: str,
+    n: int,
+    metric: Metric,
+    known: str | None,
+    shards: int | None,
+    memory: int,
+    runner: str,
+    flags: tuple[str, ...],
+) -> None:
+    """The n nearest rows of the base for every row that is asked for, exactly; ends in the directories written."""
+    options = pipeline_options(runner, flags)
+    FileSystems.set_options(options)
+    request = knn.Request(base, queries, output, n, metric, known, shards, memory)
+    for directory in knn.main(BeamFileSystem(), options, request):
+        click.echo(directory)
 
 
 def _parse_seeds(text: str) -> list[int]:

@@ -108,9 +108,11 @@ class Affinity(Section):
     n: Positive = Field(20, description="neighbours of an example")
     lambda_x: float = Field(2.0, gt=0, allow_inf_nan=False, description="λx in units of 1 / median d²")
     mode: Literal["sum", "max"] = Field("sum", description="how the neighbours that have y are joined")
+    epsilon: float = Field(0.0, ge=0, lt=1, description="ε: G may be so much too small; far neighbours are left out")
     offset: float | Literal["learnt"] = Field(0.0, description="c of (s·G + b)·(f + c)")
     bias: float = Field(0.0, ge=0, allow_inf_nan=False, description="b of (s·G + b)·(f + c)")
-    shards: Positive = Field(1, description="shards of the base in the join; no result depends on it")
+    shards: Positive | None = Field(None, description="of the base in the join; the plan's where not given")
+    memory: Positive = Field(4 * 2**30, description="bytes that a worker of the join may use")
 
 
 class Evaluate(Section):

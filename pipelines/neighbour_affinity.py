@@ -22,8 +22,9 @@ from awe_core.affinity import LabelsById
 from awe_core.neighbours import Neighbours
 from pipelines import counters
 from pipelines.config import Affinity
-from pipelines.knn_join import KnnJoin, VectorDataset
+from pipelines.knn_join import KnnJoin
 from pipelines.process_cache import ProcessCache
+from pipelines.vector_dataset import VectorDataset
 from schemas import convert
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
@@ -54,8 +55,9 @@ class NeighbourAffinity(beam.PTransform):
     base : datasets with vectors and labels; the sample for m is drawn from them.
     queries : datasets with vectors.
     labels : Y.
-    settings : n, λx, mode and shards.
+    settings : n, λx and mode.
     seed : the run's.
+    shards : of the base.
     """
 
     def __init__(
@@ -66,13 +68,14 @@ class NeighbourAffinity(beam.PTransform):
         labels: int,
         settings: Affinity,
         seed: int,
+        shards: int,
     ) -> None:
         super().__init__()
         self._fs, self._base, self._queries = fs, tuple(base), tuple(queries)
-        self._labels, self._settings, self._seed = labels, settings, seed
+        self._labels, self._settings, self._seed, self._shards = labels, settings, seed, shards
 
     def expand(self, begin: beam.pvalue.PBegin) -> NeighbourParts:
-        n, shards = self._settings.n, self._settings.shards
+        n, shards = self._settings.n, self._shards
         sample = (
             begin
             | "list base parts" >> beam.Create(list(_parts(self._base)), reshuffle=False)
@@ -88,7 +91,10 @@ class NeighbourAffinity(beam.PTransform):
             | "gather distances" >> beam.GroupByKey()
             | "median" >> beam.Map(_median)
         )
-        neighbours = begin | "join" >> KnnJoin(self._fs, self._base, self._queries, n, shards)
+        radius = median | "radius" >> beam.Map(_radius, self._settings)
+        neighbours = begin | "join" >> KnnJoin(
+            self._fs, self._base, self._queries, n, shards, radius=beam.pvalue.AsSingleton(radius)
+        )
         by_part = neighbours | "key by part" >> beam.MapTuple(lambda key, found: (key[:2], (key[2], found)))
         # A part without rows has no neighbours, and has to be written all the same.
         names = [(key, None) for key in _parts(self._queries)]
@@ -142,6 +148,10 @@ def _median(gathered: tuple[int, Iterable[NDArray[np.float64]]]) -> float:
         raise DataError(str(error)) from error
 
 
+def _radius(median: float, settings: Affinity) -> float:
+    return kernel.radius(settings.epsilon, settings.n, settings.lambda_x / median)
+
+
 class Weigher:
     """From neighbours to G on the worker that needs it: a block at a time, nothing of it crosses a shuffle."""
 
@@ -159,7 +169,9 @@ class Weigher:
         lambda_x = self._settings.lambda_x / median
         for block, neighbours in sorted((item for item in found if item), key=lambda item: item[0]):
             with counters.kernel("weigh"):
-                weights = kernel.knn_affinity(neighbours, files.table, lambda_x, self._settings.mode)
+                weights = kernel.knn_affinity(
+                    neighbours, files.table, lambda_x, self._settings.mode, self._settings.epsilon
+                )
             counters.count("query_blocks")
             counters.count("candidates", weights.nnz)
             yield block, weights

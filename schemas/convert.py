@@ -131,3 +131,38 @@ def feature_arrays(matrix: NDArray[np.float32] | sp.csr_matrix) -> dict[str, pa.
     if sp.issparse(matrix):
         return {"indices": list_array(matrix), "values": value_array(matrix)}
     return {"features": vector_array(matrix)}
+
+
+def neighbour_lists(table: pa.Table, n: int, nobody: int, where: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The parallel columns `neighbours` and `distances` as [rows, n]; `nobody` and inf where a list is shorter.
+
+    Raises DataError on lists of two lengths, longer ones than n, and distances that are not finite or do not ascend.
+    """
+    found, apart = (
+        _column(table, name, pa.list_(kind), where)
+        for name, kind in (("neighbours", pa.int64()), ("distances", pa.float64()))
+    )
+    lengths = np.diff(found.offsets.to_numpy())
+    ragged = (lengths != np.diff(apart.offsets.to_numpy())) | (lengths > n)
+    if ragged.any():
+        raise _refuse(f"is longer than {n} or than 'distances'", "neighbours", int(ragged.argmax()), where)
+    ids, distances = np.full((len(found), n), nobody), np.full((len(found), n), np.inf)
+    filled = np.arange(n) < lengths[:, None]
+    ids[filled], distances[filled] = found.flatten().to_numpy(), apart.flatten().to_numpy()
+    wrong = (filled & ~np.isfinite(distances)).any(axis=1)
+    wrong |= (distances[:, 1:] < distances[:, :-1]).any(axis=1)
+    if wrong.any():
+        raise _refuse("is not finite or does not ascend", "distances", int(wrong.argmax()), where)
+    return ids, distances
+
+
+def neighbour_arrays(
+    ids: NDArray[np.int64], distances: NDArray[np.float64], nobody: int
+) -> tuple[pa.ListArray, pa.ListArray]:
+    """[rows, n] as the columns `neighbours` and `distances`, without the places where there is nobody."""
+    filled = ids != nobody
+    offsets = pa.array(np.concatenate([[0], np.cumsum(filled.sum(axis=1))]).astype(np.int32))
+    return (
+        pa.ListArray.from_arrays(offsets, pa.array(ids[filled])),
+        pa.ListArray.from_arrays(offsets, pa.array(distances[filled])),
+    )

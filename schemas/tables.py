@@ -64,6 +64,17 @@ def embeddings(dimension: int) -> pa.Schema:
     )
 
 
+def neighbours() -> pa.Schema:
+    """The nearest rows of a base by (distance, id), nearest first: as many as there are, at most n."""
+    return pa.schema(
+        [
+            _required("id", pa.int64()),
+            _required("neighbours", pa.list_(pa.int64())),
+            _required("distances", pa.list_(pa.float64())),
+        ]
+    )
+
+
 def predictions(key: bool = False) -> pa.Schema:
     """The best labels of every example, best first, with their scores."""
     return pa.schema(

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awe_core.affinity import LabelsById, knn_affinity, median_distance, smallest_hashes
+from awe_core.affinity import LabelsById, knn_affinity, median_distance, radius, smallest_hashes
 from awe_core.arrangement import hash_ids
-from awe_core.knn import Base
+from awe_core.knn import knn_join
 from awe_core.neighbours import NOBODY, Neighbours
 from tests.awe_core.lists import csr, label_sets, mappings
 from tests.oracles import affinity as oracle
@@ -25,7 +25,7 @@ def affinities(
     ids: np.ndarray, x: np.ndarray, labels: list[set[int]], lam: float, mode: Literal["sum", "max"], n: int
 ) -> tuple[list[dict[int, float]], list[dict[int, float]]]:
     """(ours, the oracle's) of every row among all rows."""
-    neighbours = Base(ids, x).search(ids, x, n)
+    neighbours = knn_join(ids, x, n)
     ours = knn_affinity(neighbours, LabelsById.of(ids, csr(labels, LABELS)), lam, mode)
     assert ours.dtype == np.float32
     assert ours.has_sorted_indices
@@ -70,6 +70,26 @@ def test_an_affinity_that_underflows_is_stored_as_zero() -> None:
     assert mappings(found) == [{0: 1.0, 4: 0.0}]
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-4, 1e-2, 0.5]), st.sampled_from(["sum", "max"]))
+def test_epsilon_bounds_what_is_left_out(seed: int, epsilon: float, mode: Literal["sum", "max"]) -> None:
+    rng = np.random.default_rng(seed)
+    ids, x = np.arange(40), rng.normal(size=(40, 2)).astype(np.float32)
+    table = LabelsById.of(ids, csr([{int(y)} for y in rng.integers(0, LABELS, 40)], LABELS))
+    near, lam, n = knn_join(ids, x, 10), 3.0, 10
+    whole = knn_affinity(near, table, lam, mode)
+    left = knn_affinity(near, table, lam, mode, epsilon)
+    assert (np.abs((whole - left).toarray()) <= epsilon + 1e-7).all()
+    assert set(zip(*left.nonzero(), strict=True)) <= set(zip(*whole.nonzero(), strict=True))
+    beyond = near.distances > radius(epsilon, n, lam)
+    assert (np.exp(-lam * near.distances[beyond]) < epsilon / n).all()
+    nearer = Neighbours(np.where(beyond, NOBODY, near.ids), np.where(beyond, np.inf, near.distances))
+    assert (knn_affinity(nearer, table, lam, mode, epsilon) != left).nnz == 0  # what the join leaves out is not missed
+
+
+def test_without_epsilon_nobody_is_too_far() -> None:
+    assert radius(0.0, 20, 2.0) == np.inf
+
+
 def test_no_neighbours_and_no_labels_give_empty_rows() -> None:
     table = LabelsById.of(np.array([1, 2]), csr([set(), {3}], LABELS))
     near = Neighbours(np.array([[NOBODY], [1], [2], [NOBODY]]), np.array([[np.inf], [0.0], [0.0], [np.inf]]))
@@ -101,7 +121,7 @@ def test_the_median_is_the_oracles_over_the_sample_of_smallest_hashes(rows: int,
     ids = rng.permutation(1000)[:rows].astype(np.int64)
     x = (np.arange(rows)[:, None] * [1.0, 0.5] + rng.integers(0, 3, (rows, 1))).astype(np.float32)
     sample = smallest_hashes(seed, ids, limit)
-    ours = Base(ids, x).search(ids[sample], x[sample], n).distances
+    ours = knn_join(ids, x, n, ids[sample], x[sample]).distances
     wanted = oracle.median_distance(ids.tolist(), x, hash_ids(seed, "sample", ids).tolist(), n, limit)
     if wanted:
         assert median_distance(ours) == wanted

@@ -11,13 +11,14 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that
 
-from awe_core.knn import Base
+from awe_core.knn.join import knn_join as twin_join
 from awe_core.neighbours import Neighbours
 from pipelines import knn_join
 from pipelines.errors import DataError, unwrap
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import make_runner, pipeline_options
-from pipelines.knn_join import KnnJoin, VectorDataset, cut_into_shards
+from pipelines.knn_join import KnnJoin, cut_into_shards
+from pipelines.vector_dataset import VectorDataset
 from schemas import convert, tables
 from schemas.manifest import Manifest
 from schemas.parts import PartWriter
@@ -61,7 +62,7 @@ def run(join: KnnJoin, check: object, *flags: str) -> None:
 def test_it_finds_what_its_twin_finds(tmp_path: Path, shards: int, workers: int, self_join: bool) -> None:
     base, base_ids, base_vectors = dataset(tmp_path / "base", 0, 0)
     queries, ids, vectors = (base, base_ids, base_vectors) if self_join else dataset(tmp_path / "queries", 1, 50)
-    twin = Base(base_ids, base_vectors).search(ids, vectors, 7)
+    twin = twin_join(base_ids, base_vectors, 7, ids, vectors)
     starts = np.concatenate([[0], np.cumsum(ROWS_OF_PART)])
 
     def check(found: list[tuple[knn_join.BlockKey, Neighbours]]) -> None:
@@ -92,7 +93,7 @@ def test_shards_hold_every_part_with_rows_once(tmp_path: Path) -> None:
     for shards in (1, 2, 3, 16):
         cut = cut_into_shards([base, base], shards)
         assert len(cut) == min(shards, 6)
-        assert [part.name for shard in cut for _, part in shard.parts] == [
+        assert [part.name for shard in cut for *_, part in shard.parts] == [
             part.name for part in base.manifest.parts if part.rows
         ] * 2
         assert sum(shard.rows for shard in cut) == 2 * sum(ROWS_OF_PART)

@@ -1,0 +1,65 @@
+"""From points back to rows: the ids that hold a point, and the query's own id left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from awe_core.knn.prepared import Prepared
+from awe_core.neighbours import NOBODY, Neighbours, without_own
+
+_ROWS = 2048
+"""Points expanded at a time."""
+
+
+def in_rows(found: Neighbours, queries: Prepared, base: Prepared, n: int, leave_self_out: bool) -> Neighbours:
+    """Neighbours of every row from those of every point.
+
+    The n + 1 nearest rows lie in the n + 1 nearest points, points at one distance ordered by their smallest ids. One
+    of those rows may be the query's own.
+
+    Parameters
+    ----------
+    found : [queries.points, min(n + 1, base.points)], ranks of the base's points in the place of ids.
+    """
+    expanded = Neighbours.none(queries.points, n + 1)
+    for start in range(0, queries.points, _ROWS):
+        these = slice(start, start + _ROWS)
+        _expand(found.ids[these], found.distances[these], base, expanded.ids[these], expanded.distances[these])
+    ids, distances = expanded.ids[queries.group], expanded.distances[queries.group]
+    kept = without_own(ids, distances, queries.ids) if leave_self_out else Neighbours(ids[:, :n], distances[:, :n])
+    return replace(kept, base_rows=len(base), undecided=found.undecided)
+
+
+def _expand(
+    ranks: NDArray[np.int64],
+    distances: NDArray[np.float64],
+    base: Prepared,
+    ids: NDArray[np.int64],
+    into: NDArray[np.float64],
+) -> None:
+    wanted = ids.shape[1]
+    needed = (ranks != NOBODY) & (_nearer(ranks, distances, base, wanted) < wanted)
+    row = np.nonzero(needed)[0]
+    members, counts = base.members(ranks[needed], wanted)
+    row, distance = np.repeat(row, counts), np.repeat(distances[needed], counts)
+    if not base.all_distinct:
+        order = np.lexsort((members, distance, row))
+        row, distance, members = row[order], distance[order], members[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    first = place < wanted
+    ids[row[first], place[first]], into[row[first], place[first]] = members[first], distance[first]
+
+
+def _nearer(ranks: NDArray[np.int64], distances: NDArray[np.float64], base: Prepared, wanted: int) -> NDArray[np.int64]:
+    """How many rows are at a smaller distance than each point, counted up to `wanted` a point."""
+    places = np.broadcast_to(np.arange(ranks.shape[1]), ranks.shape)
+    if base.all_distinct:
+        return places
+    sizes = np.where(ranks != NOBODY, base.sizes[np.where(ranks != NOBODY, ranks, 0)], 0)
+    before = np.cumsum(np.minimum(sizes, wanted), axis=1) - np.minimum(sizes, wanted)
+    new = np.ones(ranks.shape, bool)
+    np.not_equal(distances[:, 1:], distances[:, :-1], out=new[:, 1:])
+    return np.take_along_axis(before, np.maximum.accumulate(np.where(new, places, 0), axis=1), axis=1)

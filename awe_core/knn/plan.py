@@ -1,0 +1,253 @@
+"""How a join will be cut, what it will hold, move and take: pure, from counts alone.
+
+A task's cost is products and rows: with P pairs of rows to be scored and R rows that meet a group of the base,
+
+    seconds = (P · per_pair + R · per_meeting) / workers,
+
+where a self-join of N rows has P = N²/2, for each product serves both of its rows, and other queries have P = Q·N. Both
+rates are measured on the machine by `probe`, on the data where it is given, for how many rows survive the first
+comparison depends on it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from awe_core.knn.join import GROUP_ROWS, KernelChoice, join_both
+from awe_core.knn.metric import Metric
+from awe_core.knn.prepared import Centre, Prepared
+from awe_core.threads import Workers
+
+NEIGHBOUR_BYTES = 16
+"""(distance, id) of a neighbour: all that crosses a shuffle."""
+
+LOADED_SHARDS = 4
+"""Shards that a worker keeps loaded. Queries pass a base of no more than these one shard after another, in one task."""
+
+_TASKS_PER_WORKER = 4
+"""Tasks of a worker at the least, so that the last one to end does not leave the others idle for long."""
+
+_POOL_BYTES = 1000
+"""Bytes a row of a group's pools."""
+
+_PREPARED_BYTES = 76
+"""Bytes a row of a shard beside its vectors and their augmented copy: ids and tables."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A join, as far as its cost goes.
+
+    Attributes
+    ----------
+    base_rows : rows of the base.
+    within : whether all of the base is asked for, for itself.
+    query_rows : rows of the queries that are not rows of the base.
+    dimension, n : of a vector; neighbours of a row.
+    workers : tasks that run at once.
+    worker_bytes : memory of a worker.
+    """
+
+    base_rows: int
+    within: bool
+    query_rows: int
+    dimension: int
+    n: int
+    workers: int
+    worker_bytes: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds of one worker for a pair of rows and for a row that meets a group; what it moves in a second.
+
+    What stands here is for 128 dimensions on one core of 2020 or later, for a plan that is made without a probe.
+    """
+
+    per_pair: float = 3e-9
+    per_meeting: float = 4e-6
+    bytes_per_second: float = 200e6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to cut a join.
+
+    Attributes
+    ----------
+    name : what is split.
+    shards : of the base.
+    tasks : of the whole job.
+    pairs : pairs of rows that are scored.
+    meetings : rows × groups of the other side that they meet.
+    shuffle_bytes, read_bytes : that cross the shuffle; that all tasks together read of vectors, if none were kept.
+    worker_bytes : that a worker holds at its peak.
+    """
+
+    name: str
+    shards: int
+    tasks: int
+    pairs: int
+    meetings: int
+    shuffle_bytes: int
+    read_bytes: int
+    worker_bytes: int
+
+    def seconds(self, rates: Rates, workers: int) -> float:
+        """Predicted, of all workers side by side, without what starting a job costs."""
+        work = self.pairs * rates.per_pair + self.meetings * rates.per_meeting
+        moved = (self.shuffle_bytes + self.read_bytes) / rates.bytes_per_second
+        return (work + moved) / workers
+
+
+def plans(asked: Asked) -> list[Plan]:
+    """The ways to cut this join that keep to the worker's memory; the first is the one to take.
+
+    The base with itself is joined in pairs of shards: that scores half the pairs. Of ways that score as many, the one
+    that moves fewer bytes is first.
+
+    Raises ValueError where even shards of one group do not fit.
+    """
+    several = [*_pairs_of_shards(asked), *_queries_split(asked), *_both_split(asked)]
+    fit = [plan for plan in several if plan.worker_bytes <= asked.worker_bytes]
+    if not fit:
+        least = min(plan.worker_bytes for plan in several)
+        raise ValueError(
+            f"the join needs {least:,} bytes a worker for shards of at most {GROUP_ROWS:,} rows of {asked.dimension} "
+            f"dimensions, and has {asked.worker_bytes:,}"
+        )
+    return sorted(fit, key=lambda plan: (plan.pairs, plan.shuffle_bytes + plan.read_bytes))
+
+
+def _row_bytes(asked: Asked) -> int:
+    """A row of a loaded shard: the vector, its augmented copy, tables."""
+    return 8 * asked.dimension + 8 + _PREPARED_BYTES
+
+
+def _groups(rows: int) -> int:
+    return -(-rows // GROUP_ROWS)
+
+
+def _task_bytes(asked: Asked, rows: int) -> int:
+    """Answers for some rows, merged and being merged, and the pools of two groups."""
+    return 4 * NEIGHBOUR_BYTES * asked.n * rows + 2 * _POOL_BYTES * min(rows, GROUP_ROWS)
+
+
+def _pairs_of_shards(asked: Asked) -> list[Plan]:
+    """The base with itself, in pairs of shards; with other queries, those pass the same shards one by one."""
+    if not asked.within:
+        return []
+    N, found = asked.base_rows, []
+    fewest = max(1, math.ceil((math.sqrt(1 + 8 * _TASKS_PER_WORKER * asked.workers) - 1) / 2))
+    shards = 1 if asked.workers == 1 else fewest
+    while True:
+        rows = -(-N // shards)
+        held = 2 * rows * _row_bytes(asked) + _task_bytes(asked, 2 * rows)
+        vectors = 4 * asked.dimension * N
+        found.append(
+            Plan(
+                name="pairs of shards",
+                shards=shards,
+                tasks=shards * (shards + 1) // 2,
+                pairs=N * (N + 1) // 2 + asked.query_rows * N,
+                meetings=(N + asked.query_rows) * _groups(N),
+                shuffle_bytes=NEIGHBOUR_BYTES * asked.n * shards * (N + asked.query_rows),
+                read_bytes=vectors * shards,
+                worker_bytes=held,
+            )
+        )
+        if held <= asked.worker_bytes or rows <= GROUP_ROWS:
+            return found[-1:]
+        shards = math.ceil(shards * 1.25)
+
+
+def _queries_split(asked: Asked) -> list[Plan]:
+    """Blocks of queries pass all of the base on one worker: nothing crosses a shuffle."""
+    N, Q = asked.base_rows, asked.query_rows + (asked.base_rows if asked.within else 0)
+    tasks = max(1, min(_TASKS_PER_WORKER * asked.workers, _groups(Q)))
+    return [
+        Plan(
+            name="queries split",
+            shards=LOADED_SHARDS,
+            tasks=tasks,
+            pairs=Q * N,
+            meetings=Q * _groups(N),
+            shuffle_bytes=0,
+            read_bytes=4 * asked.dimension * (N * min(tasks, asked.workers) + Q),
+            worker_bytes=N * _row_bytes(asked) + _task_bytes(asked, -(-Q // tasks)),
+        )
+    ]
+
+
+def _both_split(asked: Asked) -> list[Plan]:
+    """Blocks of queries × shards of the base."""
+    N, Q = asked.base_rows, asked.query_rows + (asked.base_rows if asked.within else 0)
+    shards = LOADED_SHARDS + 1
+    while True:
+        rows = -(-N // shards)
+        plan = Plan(
+            name="both sides split",
+            shards=shards,
+            tasks=shards * _groups(Q),
+            pairs=Q * N,
+            meetings=Q * _groups(N),
+            shuffle_bytes=NEIGHBOUR_BYTES * asked.n * shards * Q,
+            read_bytes=4 * asked.dimension * (N * _groups(Q) + Q * shards),
+            worker_bytes=rows * _row_bytes(asked) + _task_bytes(asked, min(Q, GROUP_ROWS)),
+        )
+        if plan.worker_bytes <= asked.worker_bytes or rows <= GROUP_ROWS:
+            return [plan]
+        shards = math.ceil(shards * 1.25)
+
+
+def probe(
+    sample: NDArray[np.float32],
+    n: int,
+    workers: int,
+    metric: Metric = "euclidean",
+    kernel: KernelChoice = "auto",
+    seconds: float = 20.0,
+) -> Rates:
+    """Measure both rates on this machine, all workers at work: pairs of groups of a sample, large and small.
+
+    Parameters
+    ----------
+    sample : float32 [rows, d], rows of the base; at least 2, at most `GROUP_ROWS` · (workers + 1) are used.
+    seconds : roughly how long to measure.
+    """
+    centre = Centre.of(sample, metric)
+    rows = min(len(sample) // 2, GROUP_ROWS)
+    halves = [Prepared(np.arange(rows) + i * rows, sample[i * rows : (i + 1) * rows], metric, centre) for i in range(2)]
+    quarter = max(1, rows // 4)
+    small = [Prepared(half.ids[:quarter], half.vectors[:quarter], metric, centre) for half in halves]
+    with threadpool_limits(1), Workers(workers) as threads:
+        join_both(small[0], small[1], n, kernel)  # what is compiled at the first use is compiled now
+        costs = [_cost(pair, n, kernel, threads, workers, seconds / 2) for pair in (halves, small)]
+    sizes = [(rows * rows, 2 * rows), (quarter * quarter, 2 * quarter)]
+    per_pair, per_meeting = np.linalg.solve(np.array(sizes, float), np.array(costs))
+    # A noisy small measurement must not make rows or pairs cost less than nothing.
+    return Rates(float(max(per_pair, 0.5 * costs[0] / sizes[0][0])), float(max(per_meeting, 0.0)))
+
+
+def _cost(pair: list[Prepared], n: int, kernel: KernelChoice, threads: Workers, workers: int, seconds: float) -> float:
+    """Seconds of one join of two groups while every worker makes one: the median of several rounds.
+
+    The rows know what lies within reach but for one part in ten, as groups do that have met others before.
+    """
+    found = join_both(pair[0], pair[1], n, kernel)
+    left, right = (one.distances[:, -1] * 1.1 for one in found)
+    measured: list[float] = []
+    began = time.perf_counter()
+    while len(measured) < 3 or time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        threads.map(lambda _: join_both(pair[0], pair[1], n, kernel, left, right), workers)
+        measured.append(time.perf_counter() - start)
+        if len(measured) == 50:
+            break
+    return float(np.median(measured))

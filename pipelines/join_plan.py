@@ -1,0 +1,115 @@
+"""The plan of a join from the datasets it is asked of: said before it runs, with the seconds it will take."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from numpy.typing import NDArray
+
+from awe_core.knn import plan as planning
+from awe_core.knn.join import GROUP_ROWS
+from awe_core.knn.metric import Metric
+from awe_core.knn.plan import Asked, Plan, Rates
+from pipelines import log
+from pipelines.config import Affinity
+from pipelines.errors import ConfigError
+from pipelines.vector_dataset import VectorDataset
+from schemas.filesystem import FileSystem
+from schemas.parts import PartReader
+
+# A join that takes less by the rates that are built in is not worth measuring this machine's.
+_WORTH_A_PROBE = 20.0
+
+
+def plan_join(
+    fs: FileSystem,
+    base: Sequence[VectorDataset],
+    queries: Sequence[VectorDataset],
+    n: int,
+    options: PipelineOptions,
+    worker_bytes: int,
+    metric: Metric = "euclidean",
+) -> Plan:
+    """The plan to follow; it and those not taken are said, with predicted seconds.
+
+    Parameters
+    ----------
+    options : tell how many tasks run at once.
+    worker_bytes : memory of a worker.
+
+    Raises ConfigError where no plan keeps to it.
+    """
+    rows = sum(dataset.manifest.rows for dataset in base)
+    asked_of_base = {dataset.directory for dataset in base} <= {dataset.directory for dataset in queries}
+    sparse = base[0].sparse
+    within = asked_of_base and not sparse
+    of_queries = sum(dataset.manifest.rows for dataset in queries) - (rows if within else 0)
+    workers = _workers(options)
+    asked = Asked(rows, within, of_queries, base[0].dimension, n, workers, worker_bytes)
+    try:
+        several, rates = planning.plans(asked), Rates()
+    except ValueError as error:
+        raise ConfigError(f"{error}; give the join more memory (--memory, or affinity.memory)") from None
+    if several[0].seconds(rates, workers) > _WORTH_A_PROBE and not sparse:
+        rates = _probe(fs, base, n, metric, workers)
+    for place, plan in enumerate(several):
+        log.info(_said(plan, rates, workers, chosen=place == 0))
+    return several[0]
+
+
+def shards_of(
+    fs: FileSystem,
+    base: Sequence[VectorDataset],
+    queries: Sequence[VectorDataset],
+    settings: Affinity,
+    options: PipelineOptions,
+) -> int:
+    """The shards of an affinity's join: those that were asked for, or the plan's."""
+    plan = plan_join(fs, base, queries, settings.n, options, settings.memory)
+    return settings.shards or plan.shards
+
+
+def _said(plan: Plan, rates: Rates, workers: int, chosen: bool) -> str:
+    taken = "plan" if chosen else "not taken"
+    return (
+        f"{taken}: {plan.name}, {plan.shards} shards, {plan.tasks} tasks, {workers} workers; "
+        f"{plan.shuffle_bytes / 1e6:,.0f} MB shuffled, {plan.read_bytes / 1e6:,.0f} MB read, "
+        f"{plan.worker_bytes / 2**20:,.0f} MiB a worker, about {plan.seconds(rates, workers):,.0f} s"
+    )
+
+
+def _workers(options: PipelineOptions) -> int:
+    """How many tasks run at once: as far as the options tell, else as many as this machine has cores."""
+    told = options.get_all_options()
+    for name in ("parallelism", "max_num_workers", "num_workers"):
+        if told.get(name) and int(told[name]) > 0:
+            return int(told[name])
+    return int(options.view_as(DirectOptions).direct_num_workers or os.cpu_count() or 1)
+
+
+def _probe(fs: FileSystem, base: Sequence[VectorDataset], n: int, metric: Metric, workers: int) -> Rates:
+    start = time.monotonic()
+    rates = planning.probe(_sample(fs, base), n, min(workers, os.cpu_count() or 1), metric)
+    log.info(
+        f"probe of {time.monotonic() - start:.0f} s: {1e9 * rates.per_pair:.2f} ns a pair of rows, "
+        f"{1e6 * rates.per_meeting:.2f} µs a row that meets a group, one worker"
+    )
+    return rates
+
+
+def _sample(fs: FileSystem, base: Sequence[VectorDataset]) -> NDArray[np.float32]:
+    """Blocks of the base, spread over its parts: enough for two groups."""
+    parts = [(dataset, part) for dataset in base for part in dataset.manifest.parts if part.rows]
+    wanted = -(-2 * GROUP_ROWS // len(parts))
+    found: list[NDArray[np.float32]] = []
+    for dataset, part in parts:
+        with PartReader(fs, dataset.directory, part) as reader:
+            for block in range(min(reader.blocks, -(-wanted // dataset.block_rows))):
+                vectors = dataset.vectors(reader, block)
+                assert isinstance(vectors, np.ndarray)
+                found.append(vectors)
+    return np.concatenate(found)[: 2 * GROUP_ROWS]

@@ -1,0 +1,130 @@
+"""The join by itself: datasets of vectors in, datasets of neighbours out.
+
+BASE…, QUERIES…  →  OUTPUT/name of each dataset that is asked for
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from awe_core.knn.metric import Metric
+from pipelines import log
+from pipelines.dataset_writer import DatasetPlan, is_current
+from pipelines.errors import ConfigError, DataError
+from pipelines.job import run_job
+from pipelines.join_plan import plan_join
+from pipelines.knn_join import KnnJoin
+from pipelines.neighbour_dataset import NeighbourDataset, WriteNeighbours
+from pipelines.vector_dataset import VectorDataset
+from schemas import tables
+from schemas.filesystem import FileSystem
+from schemas.manifest import find_manifest, read_manifest, recipe_of
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes
+    ----------
+    base, queries : directories of datasets with vectors; no queries ask for the base itself.
+    output : the neighbours of …/name are written to output/name.
+    known : an output of the base as it was: only what is new is joined. None joins everything.
+    shards : of the base; None leaves it to the plan.
+    worker_bytes : memory of a worker.
+    """
+
+    base: tuple[str, ...]
+    queries: tuple[str, ...]
+    output: str
+    n: int
+    metric: Metric = "euclidean"
+    known: str | None = None
+    shards: int | None = None
+    worker_bytes: int = 4 * 2**30
+
+
+def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str]:
+    """Plan the join, say the plan, and run it: the directories of what was written or stood there.
+
+    Raises
+    ------
+    ConfigError : two datasets of one name; shards that do not fit into the worker's memory.
+    DataError : a dataset is missing or damaged.
+    """
+    base = [_dataset(fs, directory) for directory in request.base]
+    queries = [_dataset(fs, directory) for directory in request.queries] or base
+    known = _known(fs, request, base)
+    plans = [_output(fs, request, base, query, known) for query in queries]
+    if all(is_current(fs, plan.directory, plan.recipe) for plan in plans):
+        log.info(f"{request.output} is up to date, skipped")
+        return [plan.directory for plan in plans]
+    plan = plan_join(fs, base, queries, request.n, options, request.worker_bytes, request.metric)
+    join = KnnJoin(fs, base, queries, request.n, request.shards or plan.shards, metric=request.metric, known=known)
+
+    def build(pipeline: beam.Pipeline) -> None:
+        _ = pipeline | "join" >> join | "write" >> WriteNeighbours(fs, queries, plans)
+
+    start = time.monotonic()
+    run_job("knn", build, options, fs, fs.join(request.output, "log"))
+    log.info(f"joined in {time.monotonic() - start:,.1f} s")
+    return [plan.directory for plan in plans]
+
+
+def _dataset(fs: FileSystem, directory: str) -> VectorDataset:
+    dataset = VectorDataset(directory.rstrip("/"), read_manifest(fs, directory, "embed' or 'awe ingest"))
+    if not {"embedding", "features", "indices"} & dataset.manifest.columns:
+        raise DataError(f"{directory}: has no vectors; give embeddings or examples")
+    return dataset
+
+
+def _name(directory: str) -> str:
+    return directory.rstrip("/").rpartition("/")[2]
+
+
+def _known(fs: FileSystem, request: Request, base: Sequence[VectorDataset]) -> dict[str, NeighbourDataset]:
+    """The neighbours that are known, by directory of the base's dataset: those found under the same name."""
+    if request.known is None:
+        return {}
+    found = {}
+    for dataset in base:
+        directory = fs.join(request.known, _name(dataset.directory))
+        manifest = find_manifest(fs, directory)
+        if manifest is not None:
+            found[dataset.directory] = NeighbourDataset(directory, manifest)
+    if not found:
+        raise DataError(f"{request.known}: has neighbours of none of {', '.join(map(_name, request.base))}")
+    return found
+
+
+def _output(
+    fs: FileSystem,
+    request: Request,
+    base: Sequence[VectorDataset],
+    query: VectorDataset,
+    known: dict[str, NeighbourDataset],
+) -> DatasetPlan:
+    others = [_name(directory) for directory in request.queries or request.base]
+    if len(set(others)) < len(others):
+        raise ConfigError(f"two datasets are called {max(others, key=others.count)}: their neighbours need two names")
+    facts = {
+        "n": request.n,
+        "metric": request.metric,
+        "block_rows": query.block_rows,
+        "base_rows": sum(dataset.manifest.rows for dataset in base),
+        "base": [dataset.manifest.fingerprint for dataset in base],
+    }
+    inputs = {dataset.directory: dataset.manifest.fingerprint for dataset in [query, *base]}
+    inputs |= {dataset.directory: dataset.manifest.fingerprint for dataset in known.values()}
+    settings = {"n": request.n, "metric": request.metric}
+    # What was known is no part of the recipe: the neighbours are the same without it.
+    recipe = recipe_of("knn", VERSION, settings, {"queries": query.manifest.fingerprint, "base": str(facts["base"])})
+    directory = fs.join(request.output, _name(query.directory))
+    return DatasetPlan(directory, recipe, tables.neighbours(), len(query.manifest.parts), facts, inputs)

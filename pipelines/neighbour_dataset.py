@@ -1,0 +1,112 @@
+"""Neighbours as a dataset: written part by part beside the queries, and read again when the base has grown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from awe_core.neighbours import NOBODY, Neighbours
+from pipelines import counters
+from pipelines.dataset_writer import CommitDatasets, DatasetPlan
+from pipelines.vector_dataset import Found, VectorDataset
+from schemas import convert
+from schemas.errors import DataError
+from schemas.filesystem import FileSystem
+from schemas.manifest import Manifest
+from schemas.parts import Part, PartReader, PartWriter
+
+
+@dataclass(frozen=True)
+class NeighbourDataset:
+    """Neighbours of all rows of a dataset, parts and blocks as there.
+
+    Its facts: n, the metric, how many rows the base had (`base_rows`), the fingerprints of its datasets (`base`).
+    """
+
+    directory: str
+    manifest: Manifest
+
+    @property
+    def base_rows(self) -> int:
+        return int(self.manifest.facts["base_rows"])
+
+    def block(self, reader: PartReader, block: int) -> Neighbours:
+        """Neighbours of one block's rows."""
+        n, where = int(self.manifest.facts["n"]), reader.where(block)
+        ids, distances = convert.neighbour_lists(reader.block(block, ["neighbours", "distances"]), n, NOBODY, where)
+        return Neighbours(ids, distances, self.base_rows)
+
+    def reach(self, fs: FileSystem, part: int) -> NDArray[np.float64]:
+        """The distance of the n-th neighbour of every row of a part; inf where there are fewer."""
+        with PartReader(fs, self.directory, self.manifest.parts[part]) as reader:
+            found = [self.block(reader, block).distances[:, -1] for block in range(reader.blocks)]
+        return np.concatenate([np.zeros(0), *found])
+
+
+class WriteNeighbours(beam.PTransform):
+    """((dataset, part, block), Neighbours) of all blocks of the queries → (directory, Manifest) of every dataset.
+
+    Parameters
+    ----------
+    fs : where the datasets lie.
+    queries : what was asked for, in the order of the join.
+    plans : a dataset to write for each, with as many parts.
+    """
+
+    def __init__(self, fs: FileSystem, queries: Sequence[VectorDataset], plans: Sequence[DatasetPlan]) -> None:
+        super().__init__()
+        self._fs, self._queries, self._plans = fs, list(queries), list(plans)
+
+    def expand(self, found: beam.PCollection) -> beam.PCollection:
+        by_part = found | "key by part" >> beam.MapTuple(lambda key, neighbours: (key[:2], (key[2], neighbours)))
+        # A part without rows has no neighbours, and has to be written all the same.
+        every = [((q, k), None) for q, plan in enumerate(self._plans) for k in range(plan.parts)]
+        every_part = found.pipeline | "list parts" >> beam.Create(every, reshuffle=False)
+        return (
+            (by_part, every_part)
+            | "with empty parts" >> beam.Flatten()
+            | "gather part" >> beam.GroupByKey()
+            | "write part" >> beam.ParDo(_WritePart(self._fs, self._queries, self._plans))
+            | "commit" >> CommitDatasets(self._fs, self._plans)
+        )
+
+
+class _WritePart(beam.DoFn):
+    def __init__(self, fs: FileSystem, queries: list[VectorDataset], plans: list[DatasetPlan]) -> None:
+        self._fs, self._queries, self._plans = fs, queries, plans
+
+    def process(
+        self, gathered: tuple[tuple[int, int], Iterable[tuple[int, Neighbours] | None]]
+    ) -> Iterator[tuple[str, Part]]:
+        (position, k), several = gathered
+        dataset, plan = self._queries[position], self._plans[position]
+        found = dict(item for item in several if item is not None)
+        part = dataset.manifest.parts[k]
+        with (
+            PartReader(self._fs, dataset.directory, part) as reader,
+            PartWriter(self._fs, plan.directory, k, plan.schema) as writer,
+        ):
+            for block in range(reader.blocks):
+                ids, neighbours = dataset.ids(reader, block), found.get(block)
+                if neighbours is None or len(neighbours) != len(ids):
+                    raise DataError(f"{reader.where(block)}: its neighbours were lost on the way; run it again")
+                lists, distances = convert.neighbour_arrays(neighbours.ids, neighbours.distances, NOBODY)
+                writer.write(pa.table({"id": pa.array(ids), "neighbours": lists, "distances": distances}))
+                counters.count("rows_joined", len(ids))
+        yield plan.directory, writer.part
+
+
+def known_blocks(
+    task: tuple[int, int], fs: FileSystem, known: Mapping[tuple[int, int], NeighbourDataset]
+) -> Iterator[Found]:
+    """The blocks of a part whose neighbours in the base as it was are known: what a join of the rest is merged with."""
+    position, part = task
+    dataset = known[task]
+    with PartReader(fs, dataset.directory, dataset.manifest.parts[part]) as reader:
+        for block in range(reader.blocks):
+            yield (position, part, block), dataset.block(reader, block)

@@ -209,25 +209,45 @@ def cheapest(tried: dict[Setting, dict[str, Any]], say: Callable[[str], None]) -
 
 
 def scale(bench: Bench) -> list[Case]:
-    """4. Scale on grown CIFAR, one run a size in four: seconds, peak memory, fitted exponent."""
-    cases = []
-    for search, minutes in (("exact", 25), ("approximate", 4)):
-        sizes, found = bench.sizes.scale, list[tuple[float, int]]()
-        for rows in sizes:
-            base = bench.data("cifar", rows)
-            outcomes = [bench.ours(search, base, f"--n={N}") for _ in bench.turns(-(-bench.repetitions // _SELDOM))]
-            middle = statistics.median(map(seconds, outcomes))
-            found.append((middle, max(outcome.peak_bytes for outcome in outcomes)))
-            own = "".join(
-                f", its own recall {one.last['own_recall']:.4f}" for one in outcomes if "own_recall" in one.last
-            )
-            bench.say(f"  {search} {rows:,}: {middle:.1f} s, peak {found[-1][1] / 2**30:.2f} GiB{own}")
-        bench.say(f"  {search}: seconds ∝ rows^{exponent(sizes, [one for one, _ in found]):.2f}")
-        name = f"{search}, {sizes[-1]:,} rows"
-        cases.append(Case.bound(f"{name}: minutes", [found[-1][0] / 60], minutes))
-        if search == "exact":
-            cases.append(Case.bound(f"{name}: peak memory in GB", [found[-1][1] / 1e9], 6))
-    return cases
+    """4. Scale on grown CIFAR, one run a size in four: seconds, peak memory, fitted exponent, what was predicted."""
+    return [*_exact_scale(bench), *_approximate_scale(bench)]
+
+
+def _exact_scale(bench: Bench) -> list[Case]:
+    """Through Beam, Parquet in and out; the plan says its seconds before each run, from a probe of some rows."""
+    sizes, times, cases = bench.sizes.scale, list[float](), list[Case]()
+    for rows in sizes:
+        base, found = bench.data("cifar", rows), list[Outcome]()
+        for turn in bench.turns(-(-bench.repetitions // _SELDOM)):
+            found.append(bench.beam(base, bench.scratch / f"scale-{rows}-{turn}"))
+        times.append(statistics.median(map(seconds, found)))
+        peak = max(outcome.peak_bytes for outcome in found) / 1e9
+        off = [abs(outcome.last["predicted"] / seconds(outcome) - 1) for outcome in found]
+        predicted = spread([outcome.last["predicted"] for outcome in found])
+        bench.say(f"  exact {rows:,}: {times[-1]:.1f} s, {predicted} s predicted, peak {peak:.2f} GB")
+        if rows in sizes[-2:]:
+            cases.append(Case.bound(f"exact, {rows:,} rows: |predicted ÷ measured − 1|", off, 0.2))
+    bench.say(f"  exact: seconds ∝ rows^{exponent(sizes, times):.2f}")
+    name = f"exact, {sizes[-1]:,} rows"
+    return [
+        *cases,
+        Case.bound(f"{name}: minutes", [times[-1] / 60], 25),
+        Case.bound(f"{name}: peak memory in GB", [peak], 6),
+    ]
+
+
+def _approximate_scale(bench: Bench) -> list[Case]:
+    sizes, times = bench.sizes.scale, list[float]()
+    for rows in sizes:
+        base = bench.data("cifar", rows)
+        turns = bench.turns(-(-bench.repetitions // _SELDOM))
+        found = [bench.ours("approximate", base, f"--n={N}", f"--recall={RECALL}") for _ in turns]
+        times.append(statistics.median(map(seconds, found)))
+        peak = max(outcome.peak_bytes for outcome in found) / 1e9
+        own = spread([outcome.last["own_recall"] for outcome in found])
+        bench.say(f"  approximate {rows:,}: {times[-1]:.1f} s, peak {peak:.2f} GB, its own recall {own}")
+    bench.say(f"  approximate: seconds ∝ rows^{exponent(sizes, times):.2f}")
+    return [Case.bound(f"approximate, {sizes[-1]:,} rows: minutes", [times[-1] / 60], 4)]
 
 
 def exponent(sizes: Sequence[int], times: Sequence[float]) -> float:

@@ -21,8 +21,8 @@ from pipelines.vector_dataset import VectorDataset
 from schemas.filesystem import FileSystem
 from schemas.parts import PartReader
 
-# A join that takes less by the rates that are built in is not worth measuring this machine's.
-_WORTH_A_PROBE = 20.0
+# A join that takes less by the rates that are built in is not worth measuring this machine's for so long.
+_WORTH_A_PROBE, _PROBE_SECONDS = 120.0, 20.0
 
 
 def plan_join(
@@ -33,8 +33,8 @@ def plan_join(
     options: PipelineOptions,
     worker_bytes: int,
     metric: Metric = "euclidean",
-) -> Plan:
-    """The plan to follow; it and those not taken are said, with predicted seconds.
+) -> tuple[Plan, float]:
+    """The plan to follow, and the seconds it will take; it and those not taken are said.
 
     Parameters
     ----------
@@ -43,22 +43,27 @@ def plan_join(
 
     Raises ConfigError where no plan keeps to it.
     """
-    rows = sum(dataset.manifest.rows for dataset in base)
-    asked_of_base = {dataset.directory for dataset in base} <= {dataset.directory for dataset in queries}
-    sparse = base[0].sparse
-    within = asked_of_base and not sparse
-    of_queries = sum(dataset.manifest.rows for dataset in queries) - (rows if within else 0)
-    workers = _workers(options)
-    asked = Asked(rows, within, of_queries, base[0].dimension, n, workers, worker_bytes)
+    asked = _asked(base, queries, n, _workers(options), worker_bytes)
     try:
-        several, rates = planning.plans(asked), Rates()
+        several = planning.plans(asked)
     except ValueError as error:
         raise ConfigError(f"{error}; give the join more memory (--memory, or affinity.memory)") from None
-    if several[0].seconds(rates, workers) > _WORTH_A_PROBE and not sparse:
-        rates = _probe(fs, base, n, metric, workers)
+    rates = Rates()
+    if several[0].seconds(rates, asked.workers) > _WORTH_A_PROBE and not base[0].sparse:
+        rates = _probe(fs, base, n, metric, asked.workers)
     for place, plan in enumerate(several):
-        log.info(_said(plan, rates, workers, chosen=place == 0))
-    return several[0]
+        log.info(_said(plan, rates, asked.workers, chosen=place == 0))
+    return several[0], several[0].seconds(rates, asked.workers)
+
+
+def _asked(
+    base: Sequence[VectorDataset], queries: Sequence[VectorDataset], n: int, workers: int, worker_bytes: int
+) -> Asked:
+    rows = sum(dataset.manifest.rows for dataset in base)
+    all_of_base = {dataset.directory for dataset in base} <= {dataset.directory for dataset in queries}
+    within = all_of_base and not base[0].sparse
+    others = sum(dataset.manifest.rows for dataset in queries) - (rows if within else 0)
+    return Asked(rows, within, others, base[0].dimension, n, workers, worker_bytes)
 
 
 def shards_of(
@@ -69,8 +74,9 @@ def shards_of(
     options: PipelineOptions,
 ) -> int:
     """The shards of an affinity's join: those that were asked for, or the plan's."""
-    plan = plan_join(fs, base, queries, settings.n, options, settings.memory)
-    return settings.shards or plan.shards
+    if settings.shards is not None:
+        return settings.shards
+    return plan_join(fs, base, queries, settings.n, options, settings.memory)[0].shards
 
 
 def _said(plan: Plan, rates: Rates, workers: int, chosen: bool) -> str:
@@ -93,7 +99,7 @@ def _workers(options: PipelineOptions) -> int:
 
 def _probe(fs: FileSystem, base: Sequence[VectorDataset], n: int, metric: Metric, workers: int) -> Rates:
     start = time.monotonic()
-    rates = planning.probe(_sample(fs, base), n, min(workers, os.cpu_count() or 1), metric)
+    rates = planning.probe(_sample(fs, base), n, min(workers, os.cpu_count() or 1), metric, seconds=_PROBE_SECONDS)
     log.info(
         f"probe of {time.monotonic() - start:.0f} s: {1e9 * rates.per_pair:.2f} ns a pair of rows, "
         f"{1e6 * rates.per_meeting:.2f} µs a row that meets a group, one worker"

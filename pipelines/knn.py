@@ -66,8 +66,10 @@ def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str
     if all(is_current(fs, plan.directory, plan.recipe) for plan in plans):
         log.info(f"{request.output} is up to date, skipped")
         return [plan.directory for plan in plans]
-    plan = plan_join(fs, base, queries, request.n, options, request.worker_bytes, request.metric)
-    join = KnnJoin(fs, base, queries, request.n, request.shards or plan.shards, metric=request.metric, known=known)
+    shards = request.shards
+    if shards is None:
+        shards = plan_join(fs, base, queries, request.n, options, request.worker_bytes, request.metric)[0].shards
+    join = KnnJoin(fs, base, queries, request.n, shards, metric=request.metric, known=known)
 
     def build(pipeline: beam.Pipeline) -> None:
         _ = pipeline | "join" >> join | "write" >> WriteNeighbours(fs, queries, plans)

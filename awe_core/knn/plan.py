@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from awe_core.knn.join import GROUP_ROWS, KernelChoice, join_both
+from awe_core.knn.join import GROUP_ROWS, KernelChoice
 from awe_core.knn.metric import Metric
-from awe_core.knn.prepared import Centre, Prepared
+from awe_core.knn.prepared import Centre
+from awe_core.knn.shards import Rows, join_shards, prepared_groups
 from awe_core.threads import Workers
 
 NEIGHBOUR_BYTES = 16
@@ -214,40 +215,45 @@ def probe(
     kernel: KernelChoice = "auto",
     seconds: float = 20.0,
 ) -> Rates:
-    """Measure both rates on this machine, all workers at work: pairs of groups of a sample, large and small.
+    """Measure both rates on this machine, all workers at work: a pair of large groups of a sample, and of small ones.
 
     Parameters
     ----------
-    sample : float32 [rows, d], rows of the base; at least 2, at most `GROUP_ROWS` · (workers + 1) are used.
-    seconds : roughly how long to measure.
+    sample : float32 [rows, d], rows of the base, at least 2; at most two groups of them are used.
+    seconds : roughly how long to measure; no fewer than three rounds of each.
     """
-    centre = Centre.of(sample, metric)
-    rows = min(len(sample) // 2, GROUP_ROWS)
-    halves = [Prepared(np.arange(rows) + i * rows, sample[i * rows : (i + 1) * rows], metric, centre) for i in range(2)]
-    quarter = max(1, rows // 4)
-    small = [Prepared(half.ids[:quarter], half.vectors[:quarter], metric, centre) for half in halves]
+    centre, rows = Centre.of(sample, metric), min(len(sample) // 2, GROUP_ROWS)
+    sizes = [rows, max(1, rows // 4)]
     with threadpool_limits(1), Workers(workers) as threads:
-        join_both(small[0], small[1], n, kernel)  # what is compiled at the first use is compiled now
-        costs = [_cost(pair, n, kernel, threads, workers, seconds / 2) for pair in (halves, small)]
-    sizes = [(rows * rows, 2 * rows), (quarter * quarter, 2 * quarter)]
-    per_pair, per_meeting = np.linalg.solve(np.array(sizes, float), np.array(costs))
+        costs = [_cost(_two(sample, size, metric, centre), n, kernel, threads, workers, seconds / 2) for size in sizes]
+    equations = np.array([(size * size, 2 * size) for size in sizes], float)
+    per_pair, per_meeting = np.linalg.solve(equations, np.array(costs))
     # A noisy small measurement must not make rows or pairs cost less than nothing.
-    return Rates(float(max(per_pair, 0.5 * costs[0] / sizes[0][0])), float(max(per_meeting, 0.0)))
+    return Rates(float(max(per_pair, costs[0] / equations[0, 0] / 2)), float(max(per_meeting, 0.0)))
 
 
-def _cost(pair: list[Prepared], n: int, kernel: KernelChoice, threads: Workers, workers: int, seconds: float) -> float:
+def _two(sample: NDArray[np.float32], rows: int, metric: Metric, centre: Centre) -> tuple[list[Rows], list[Rows]]:
+    """Two shards of one group each."""
+    ids = np.arange(2 * rows)
+    halves = (slice(0, rows), slice(rows, 2 * rows))
+    one, other = (prepared_groups(ids[half], sample[half], metric, centre) for half in halves)
+    return one, other
+
+
+def _cost(
+    pair: tuple[list[Rows], list[Rows]], n: int, kernel: KernelChoice, threads: Workers, workers: int, seconds: float
+) -> float:
     """Seconds of one join of two groups while every worker makes one: the median of several rounds.
 
-    The rows know what lies within reach but for one part in ten, as groups do that have met others before.
+    Rows know what lies within reach but for one part in ten, as those of groups do that have met others before.
     """
-    found = join_both(pair[0], pair[1], n, kernel)
-    left, right = (one.distances[:, -1] * 1.1 for one in found)
+    unknown = [np.full(len(groups[0]), np.inf) for groups in pair]
+    found = join_shards(*pair, n, kernel, (unknown[0], unknown[1]), True)  # and what is compiled is compiled now
+    reaches = found[0].distances[:, -1] * 1.1, found[1].distances[:, -1] * 1.1
     measured: list[float] = []
     began = time.perf_counter()
-    while len(measured) < 3 or time.perf_counter() - began < seconds:
+    while len(measured) < 3 or (time.perf_counter() - began < seconds and len(measured) < 50):
         start = time.perf_counter()
-        threads.map(lambda _: join_both(pair[0], pair[1], n, kernel, left, right), workers)
+        threads.map(lambda _: join_shards(*pair, n, kernel, reaches, True), workers)
         measured.append(time.perf_counter() - start)
-        if len(measured) == 50:
-            break
     return float(np.median(measured))

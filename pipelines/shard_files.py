@@ -99,7 +99,8 @@ class ShardFiles:
         return self._mapped(paths)
 
     def _mapped(self, paths: list[Path]) -> Arrays:
-        ids, vectors = (np.load(path, mmap_mode="r") for path in paths)
+        # As plain arrays on the mapping: slices of numpy's own class for it are slow to make.
+        ids, vectors = (np.asarray(np.load(path, mmap_mode="r")) for path in paths)
         for path in paths:
             os.utime(path)
         return ids, vectors

@@ -77,7 +77,7 @@ def search(
     side = _Side(queries, base, n, reach)
     if side.pools is not None:
         tiles.one_way(side.pools, queries.augmented, base.augmented, selection(resolved_kernel(kernel))())
-    return side.answer(leave_self_out)
+    return side.answer(leave_self_out, kernel)
 
 
 def join_both(
@@ -99,7 +99,7 @@ def join_both(
         tiles.one_way(left.pools, one.augmented, other.augmented, select)
     elif right.pools is not None:
         tiles.one_way(right.pools, other.augmented, one.augmented, select)
-    return left.answer(leave_self_out), right.answer(leave_self_out)
+    return left.answer(leave_self_out, kernel), right.answer(leave_self_out, kernel)
 
 
 def join_within(
@@ -113,7 +113,7 @@ def join_within(
     side = _Side(rows, rows, n, reach)
     if side.pools is not None:
         tiles.within(side.pools, rows.augmented, selection(resolved_kernel(kernel))())
-    return side.answer(leave_self_out)
+    return side.answer(leave_self_out, kernel)
 
 
 def _refuse_mismatch(base: Base, queries: Base) -> None:
@@ -149,10 +149,10 @@ class _Side:
             self.pools = Pools(self._wanted, rows.slope, rows.own, columns.error, least)
             tiles.start(self.pools, rows, columns)
 
-    def answer(self, leave_self_out: bool) -> Neighbours:
+    def answer(self, leave_self_out: bool, kernel: KernelChoice) -> Neighbours:
         if not self._wanted:
             return replace(Neighbours.none(len(self._queries), self._n), base_rows=len(self._base))
-        found = settle(self.pools, self._queries, self._base, self._wanted, self._reach)
+        found = settle(self.pools, self._queries, self._base, self._wanted, self._reach, resolved_kernel(kernel))
         self.pools = None
         return in_rows(found, self._queries, self._base, self._n, leave_self_out)
 

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.examples import Features
+from awe_core.kernels import KernelName
 from awe_core.rows import row_of_entry
 
 Metric = Literal["euclidean", "cosine", "inner_product"]
@@ -65,7 +66,12 @@ def _sparse_points(vectors: sp.csr_matrix, metric: Metric) -> sp.csr_matrix:
 
 
 def distances(
-    queries: Features, rows: NDArray[np.integer], base: Features, columns: NDArray[np.integer], metric: Metric
+    queries: Features,
+    rows: NDArray[np.integer],
+    base: Features,
+    columns: NDArray[np.integer],
+    metric: Metric,
+    kernel: KernelName = "numpy",
 ) -> NDArray[np.float64]:
     """The distances of the pairs (queries[rows], base[columns]), in buffers of a fixed size.
 
@@ -73,6 +79,7 @@ def distances(
     ----------
     queries, base : float32 [·, d], both dense or both CSR.
     rows, columns : the pairs, integers of one length.
+    kernel : numba has the same bits.
 
     Returns
     -------
@@ -85,6 +92,12 @@ def distances(
             left, right = _sparse_points(queries[rows[pairs]], metric), _sparse_points(base[columns[pairs]], metric)
             found[pairs] = _sparse_distances(left, right, metric)
         return found
+    if kernel == "numba" and metric == "euclidean":
+        from awe_core.knn.distances_numba import agrees, squared_distances
+
+        if agrees(queries.shape[1]):
+            squared_distances(queries, rows, base, columns, found)
+            return found
     step = max(1, _DIFFERENCE_BYTES // (8 * max(1, queries.shape[1])))
     lefts, rights = np.empty((2, min(step, len(rows)), queries.shape[1]))
     for start in range(0, len(rows), step):

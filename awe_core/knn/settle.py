@@ -1,6 +1,6 @@
 """From pools to neighbours: the float64 distances of the candidates, which alone decide.
 
-numpy for every kernel, so that all give the same bits. Two ways to a row's neighbours, both ending in
+Every kernel gives the same bits. Two ways to a row's neighbours, both ending in
 `metric.distances`: the few candidates that the float32 product left; and a search with float64 products where it left
 too many (clusters tight beside their distance from the centre, ties by the dozen) or where float32 would overflow.
 """
@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.kernels import KernelName
 from awe_core.knn.careful import CarefulPools, score_of
 from awe_core.knn.metric import distances, points
 from awe_core.knn.prepared import Augmented, Prepared
@@ -35,7 +36,14 @@ def least_scores(reach: NDArray[np.float64], queries: Prepared) -> NDArray[np.fl
     return np.nextafter(scores.astype(np.float32), np.float32(-np.inf)) - np.float32(2.0**-120)
 
 
-def settle(pools: Pools | None, queries: Prepared, base: Prepared, n: int, reach: NDArray[np.float64]) -> Neighbours:
+def settle(
+    pools: Pools | None,
+    queries: Prepared,
+    base: Prepared,
+    n: int,
+    reach: NDArray[np.float64],
+    kernel: KernelName = "numpy",
+) -> Neighbours:
     """The n nearest points of the base to every point of the queries, with ranks in the place of ids.
 
     Parameters
@@ -43,6 +51,7 @@ def settle(pools: Pools | None, queries: Prepared, base: Prepared, n: int, reach
     pools : what the products left of the base to each near point of the queries; None where there were no products.
     n : at most the base's points.
     reach : float64 [points of the queries]; distances beyond may be left out.
+    kernel : of the distances; the same bits.
     """
     found = Neighbours.none(queries.points, n)
     if pools is None:
@@ -52,7 +61,7 @@ def settle(pools: Pools | None, queries: Prepared, base: Prepared, n: int, reach
         pools.finish()
         undecided = int(np.count_nonzero(pools.filled > n))
         for start in range(0, len(pools), _SETTLED_ROWS):
-            _settle_pools(pools, slice(start, start + _SETTLED_ROWS), queries, base, found)
+            _settle_pools(pools, slice(start, start + _SETTLED_ROWS), queries, base, found, kernel)
         careful = np.concatenate([np.flatnonzero(pools.given_up), np.arange(queries.near, queries.points)])
     careful = _side_by_side(queries, careful)
     for start in range(0, len(careful), _TILE_ROWS):
@@ -62,7 +71,9 @@ def settle(pools: Pools | None, queries: Prepared, base: Prepared, n: int, reach
     return replace(found, undecided=undecided + len(careful))
 
 
-def _settle_pools(pools: Pools, these: slice, queries: Prepared, base: Prepared, found: Neighbours) -> None:
+def _settle_pools(
+    pools: Pools, these: slice, queries: Prepared, base: Prepared, found: Neighbours, kernel: KernelName
+) -> None:
     filled = pools.filled[these]
     width, far = int(filled.max(initial=0)), base.points - base.near
     columns = np.empty((len(filled), width + far), np.int64)
@@ -72,7 +83,8 @@ def _settle_pools(pools: Pools, these: slice, queries: Prepared, base: Prepared,
     present[:, width:] = True
     gaps, ranks = np.full(columns.shape, np.inf), np.full(columns.shape, NOBODY)
     rows, columns = these.start + np.nonzero(present)[0], columns[present]
-    gaps[present] = distances(queries.vectors, queries.first[rows], base.vectors, base.first[columns], base.metric)
+    pairs = queries.vectors, queries.first[rows], base.vectors, base.first[columns]
+    gaps[present] = distances(*pairs, base.metric, kernel)
     ranks[present] = base.rank[columns]
     part = nearest(ranks, gaps, found.ids.shape[1])
     stop = these.start + len(filled)

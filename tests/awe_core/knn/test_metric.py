@@ -36,3 +36,14 @@ def test_a_product_of_zero_is_at_distance_zero_without_a_sign() -> None:
         np.zeros((1, 2), np.float32), np.array([0]), np.ones((1, 2), np.float32), np.array([0]), "inner_product"
     )
     assert not np.signbit(zero).any()
+
+
+@pytest.mark.parametrize("d", [*range(1, 40), 64, 127, 128, 129, 136, 200, 255, 256, 257, 300, 474, 1000])
+def test_compiled_distances_have_numpys_bits(d):
+    numba_distances = pytest.importorskip("awe_core.knn.distances_numba")
+    assert numba_distances.agrees(d)
+    rng = np.random.default_rng(d)
+    x, y = (rng.normal(0, 10.0 ** rng.integers(-3, 4, d), (50, d)).astype(np.float32) for _ in range(2))
+    rows, columns = rng.integers(0, 50, (2, 400))
+    ours, theirs = (metric.distances(x, rows, y, columns, "euclidean", kernel) for kernel in ("numba", "numpy"))
+    assert (ours == theirs).all()

@@ -27,8 +27,9 @@ $(READY): setup.py
 demo: $(READY)
 	$(AWE) run --config=configs/digits.toml --run=runs/demo --seeds=0,1,2
 
+# Two processes, a file of tests to one of them: most tests use one core.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -31,6 +31,7 @@ setup(
             "psutil>=5.9",
             "pytest>=8.2",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.8",
         ],
     },

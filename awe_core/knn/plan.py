@@ -195,7 +195,7 @@ def _both_split(asked: Asked) -> list[Plan]:
         plan = Plan(
             name="both sides split",
             shards=shards,
-            tasks=shards * _groups(Q),
+            tasks=max(1, shards * _groups(Q)),
             pairs=Q * N,
             meetings=Q * _groups(N),
             shuffle_bytes=NEIGHBOUR_BYTES * asked.n * shards * Q,
@@ -227,7 +227,8 @@ def probe(
     with threadpool_limits(1), Workers(workers) as threads:
         costs = [_cost(_two(sample, size, metric, centre), n, kernel, threads, workers, seconds / 2) for size in sizes]
     equations = np.array([(size * size, 2 * size) for size in sizes], float)
-    per_pair, per_meeting = np.linalg.solve(equations, np.array(costs))
+    # Two samples of one row each are no two equations.
+    per_pair, per_meeting = np.linalg.lstsq(equations, np.array(costs), rcond=None)[0]
     # A noisy small measurement must not make rows or pairs cost less than nothing.
     return Rates(float(max(per_pair, costs[0] / equations[0, 0] / 2)), float(max(per_meeting, 0.0)))
 

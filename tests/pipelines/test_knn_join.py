@@ -13,12 +13,12 @@ from apache_beam.testing.util import assert_that
 
 from awe_core.knn.join import knn_join as twin_join
 from awe_core.neighbours import Neighbours
-from pipelines import knn_join
+from pipelines import counters, knn_join
 from pipelines.errors import DataError, unwrap
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import make_runner, pipeline_options
 from pipelines.knn_join import KnnJoin, cut_into_shards
-from pipelines.vector_dataset import VectorDataset
+from pipelines.vector_dataset import BlockKey, VectorDataset
 from schemas import convert, tables
 from schemas.manifest import Manifest
 from schemas.parts import PartWriter
@@ -65,7 +65,7 @@ def test_it_finds_what_its_twin_finds(tmp_path: Path, shards: int, workers: int,
     twin = twin_join(base_ids, base_vectors, 7, ids, vectors)
     starts = np.concatenate([[0], np.cumsum(ROWS_OF_PART)])
 
-    def check(found: list[tuple[knn_join.BlockKey, Neighbours]]) -> None:
+    def check(found: list[tuple[BlockKey, Neighbours]]) -> None:
         assert len(found) == sum(-(-rows // BLOCK_ROWS) for rows in ROWS_OF_PART)
         for (position, part, block), neighbours in found:
             rows = slice(starts[part] + block * BLOCK_ROWS, starts[part] + block * BLOCK_ROWS + len(neighbours))
@@ -77,11 +77,59 @@ def test_it_finds_what_its_twin_finds(tmp_path: Path, shards: int, workers: int,
     run(KnnJoin(FS, [base], [queries], 7, shards), check, f"--direct_num_workers={workers}")
 
 
+@pytest.mark.parametrize(("shards", "halved"), [(2, 1), (16, 1), (16, 0)])
+def test_other_queries_beside_the_base_itself(tmp_path: Path, shards: int, halved: int) -> None:
+    """The base's rows are joined in pairs of shards, the others pass the shards or meet each in a task of its own."""
+    base, ids, vectors = dataset(tmp_path / "base", 0, 0)
+    other, other_ids, other_vectors = dataset(tmp_path / "other", 1, 1000)
+    queries = [other, base] if halved else [other]
+    whole = {0: twin_join(ids, vectors, 9, other_ids, other_vectors), 1: twin_join(ids, vectors, 9)}
+    starts = np.concatenate([[0], np.cumsum(ROWS_OF_PART)])
+
+    def check(found: list[tuple[BlockKey, Neighbours]]) -> None:
+        assert {key[0] for key, _ in found} == set(range(len(queries)))
+        for (position, part, block), neighbours in found:
+            first = starts[part] + block * BLOCK_ROWS
+            rows = slice(first, first + len(neighbours))
+            np.testing.assert_array_equal(neighbours.ids, whole[position].ids[rows])
+            np.testing.assert_array_equal(neighbours.distances, whole[position].distances[rows])
+
+    run(KnnJoin(FS, [base], queries, 9, shards), check, "--direct_num_workers=2")
+
+
+def test_pairs_of_shards_score_half_of_all_pairs_of_rows(tmp_path: Path) -> None:
+    base, ids, _ = dataset(tmp_path / "base", 0, 0)
+    options = pipeline_options("in-process", ["--direct_num_workers=2"])
+    pipeline = beam.Pipeline(runner=make_runner(options), options=options)
+    _ = pipeline | KnnJoin(FS, [base], [base], 3, 3)
+    result = pipeline.run()
+    result.wait_until_finish()
+    assert counters.totals(result)["tiles_rows"] == len(ids) * (len(ids) + 1) // 2
+
+
+@pytest.mark.parametrize("radius", [0.5, 2.0])
+def test_nobody_within_a_radius_is_left_out(tmp_path: Path, radius: float) -> None:
+    base, ids, vectors = dataset(tmp_path / "base", 0, 0)
+    twin = twin_join(ids, vectors, 12)
+    starts = np.concatenate([[0], np.cumsum(ROWS_OF_PART)])
+
+    def check(found: list[tuple[BlockKey, Neighbours]]) -> None:
+        for (_, part, block), neighbours in found:
+            first = starts[part] + block * BLOCK_ROWS
+            near = twin.distances[first : first + len(neighbours)] <= radius
+            np.testing.assert_array_equal(neighbours.ids[near], twin.ids[first : first + len(neighbours)][near])
+
+    options = pipeline_options("in-process", ["--direct_num_workers=2"])
+    with beam.Pipeline(runner=make_runner(options), options=options) as pipeline:
+        side = beam.pvalue.AsSingleton(pipeline | beam.Create([radius]))
+        assert_that(pipeline | KnnJoin(FS, [base], [base], 12, 3, radius=side), check)
+
+
 def test_a_base_without_rows_gives_nobody(tmp_path: Path) -> None:
     queries, _, _ = dataset(tmp_path / "queries", 1, 0)
     empty = VectorDataset("nowhere", Manifest.of("recipe", [], tables.embeddings(D), queries.manifest.facts))
 
-    def check(found: list[tuple[knn_join.BlockKey, Neighbours]]) -> None:
+    def check(found: list[tuple[BlockKey, Neighbours]]) -> None:
         assert found
         assert all(np.isinf(neighbours.distances).all() for _, neighbours in found)
 

@@ -1,0 +1,98 @@
+"""The plan: memory is kept to, what is counted is what will be done, and the cheaper way is the one that is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from awe_core.knn.plan import LOADED_SHARDS, NEIGHBOUR_BYTES, Asked, Plan, Rates, plans, probe
+
+GIB = 2**30
+rows = st.integers(0, 10**8)
+
+
+@st.composite
+def joins(draw: st.DrawFn) -> Asked:
+    return Asked(
+        base_rows=draw(rows),
+        within=draw(st.booleans()),
+        query_rows=draw(rows),
+        dimension=draw(st.integers(1, 2048)),
+        n=draw(st.integers(1, 200)),
+        workers=draw(st.integers(1, 500)),
+        worker_bytes=draw(st.integers(GIB, 64 * GIB)),
+    )
+
+
+def made(asked: Asked) -> list[Plan]:
+    """The plans, none where nothing fits."""
+    try:
+        return plans(asked)
+    except ValueError:
+        return []
+
+
+@given(joins())
+def test_every_plan_keeps_to_the_memory_and_says_what_it_moves(asked: Asked) -> None:
+    everyone = asked.query_rows + (asked.base_rows if asked.within else 0)
+    for plan in made(asked):
+        assert plan.worker_bytes <= asked.worker_bytes
+        assert plan.shuffle_bytes in (0, NEIGHBOUR_BYTES * asked.n * plan.shards * everyone)
+        assert plan.pairs <= everyone * (asked.base_rows + 1)
+        assert plan.tasks >= 1
+        assert plan.seconds(Rates(), asked.workers) >= 0
+
+
+@given(joins())
+def test_the_base_with_itself_scores_half_the_pairs_wherever_that_fits(asked: Asked) -> None:
+    found = made(asked)
+    if asked.within and any(plan.name == "pairs of shards" for plan in found):
+        assert found[0].name == "pairs of shards" or found[0].pairs == min(plan.pairs for plan in found)
+    assert found == sorted(found, key=lambda plan: (plan.pairs, plan.shuffle_bytes + plan.read_bytes))
+
+
+@given(joins())
+def test_queries_pass_no_more_shards_than_a_worker_keeps(asked: Asked) -> None:
+    for plan in made(asked):
+        if plan.name == "queries split":
+            assert plan.shards <= LOADED_SHARDS
+            assert plan.shuffle_bytes == 0
+        if plan.name == "both sides split":
+            assert plan.shards > LOADED_SHARDS
+
+
+@given(joins())
+def test_more_memory_needs_no_more_shards(asked: Asked) -> None:
+    more = Asked(**{**asked.__dict__, "worker_bytes": 2 * asked.worker_bytes})
+    fewest = {plan.name: plan.shards for plan in made(asked)}
+    for plan in made(more):
+        assert plan.shards <= fewest.get(plan.name, plan.shards)
+
+
+@given(joins(), st.floats(1e-10, 1e-6), st.floats(0, 1e-4))
+def test_seconds_rise_with_the_rates_and_fall_with_the_workers(asked: Asked, pair: float, meeting: float) -> None:
+    for plan in made(asked):
+        rates, double = Rates(pair, meeting, 1e8), Rates(2 * pair, 2 * meeting, 5e7)
+        assert plan.seconds(double, asked.workers) == pytest.approx(2 * plan.seconds(rates, asked.workers))
+        assert plan.seconds(rates, 2 * asked.workers) <= plan.seconds(rates, asked.workers)
+
+
+def test_too_little_memory_says_how_much_is_needed() -> None:
+    with pytest.raises(ValueError, match=r"the join needs [\d,]+ bytes a worker .* and has 1,000"):
+        plans(Asked(10**6, True, 0, 128, 20, 2, 1000))
+
+
+def test_a_large_base_is_cut_until_two_shards_fit() -> None:
+    small, large = (plans(Asked(10**7, True, 0, 128, 20, 2, memory * GIB))[0] for memory in (2, 64))
+    assert small.shards > large.shards
+    assert small.pairs == large.pairs == 10**7 * (10**7 + 1) // 2
+
+
+@pytest.mark.parametrize("rows", [2, 50, 3000])
+def test_the_probe_measures_something_of_any_sample(rows: int) -> None:
+    sample = np.random.default_rng(0).standard_normal((rows, 8), dtype=np.float32)
+    rates = probe(sample, 5, 2, seconds=0.01)
+    assert rates.per_pair > 0
+    assert rates.per_meeting >= 0

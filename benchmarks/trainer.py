@@ -1,6 +1,6 @@
 """The trainer beside LightFM, and its own bounds: the cases that `make bench-trainer` runs.
 
-    python -m benchmarks.trainer --lightfm=PYTHON [--repetitions=5] [--case=NAME …]
+    python -m benchmarks.trainer --lightfm=PYTHON [--repetitions=5] [--case=NAME …] [--rate=RATE]
 
 Ours and the peer run in turn, each in a process of its own. Real data is read from AWE_DATA.
 """
@@ -44,6 +44,11 @@ class Bench:
     repetitions: int
     lightfm: LightFM
     scratch: Path
+    rate: float | None = None
+
+    def lightfm_rate(self, data: Path) -> float:
+        """The rate that was given, or the one that validation chooses, which takes LightFM sixty epochs."""
+        return self.lightfm.choose_rate(data, self.say)[0] if self.rate is None else self.rate
 
     def say(self, line: str) -> None:
         click.echo(line)
@@ -87,7 +92,7 @@ def dense(bench: Bench) -> list[Case]:
 def one_hot(bench: Bench) -> list[Case]:
     """2. Gowalla, one-hot users, D = 64: the pooled draw, and the paper's beside it."""
     data = bench.data("gowalla", datasets.gowalla(_root(datasets.GOWALLA)))
-    rate, _ = bench.lightfm.choose_rate(data, bench.say)
+    rate = bench.lightfm_rate(data)
     runs: dict[str, list[Lines]] = {name: [] for name in ("LightFM", "pooled", _PAPERS_DRAW)}
     for turn in bench.turns():
         runs["LightFM"].append(bench.lightfm.train(data, rate, EPOCHS, seed=turn))
@@ -222,13 +227,14 @@ def run_cases(bench: Bench, cases: Sequence[Callable[[Bench], list[Case]]]) -> l
 @click.command()
 @click.option("--lightfm", type=click.Path(exists=True, path_type=Path), required=True, help="LightFM's python")
 @click.option("--repetitions", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--rate", type=float, help="LightFM's on one-hot users  [default: chosen on validation]")
 @click.option("--case", "names", type=click.Choice(list(CASES)), multiple=True, help="only these  [default: all]")
-def main(lightfm: Path, repetitions: int, names: tuple[str, ...]) -> None:
+def main(lightfm: Path, repetitions: int, rate: float | None, names: tuple[str, ...]) -> None:
     """Run the cases; the last line is JSON."""
     with tempfile.TemporaryDirectory(prefix="bench-trainer-") as scratch:
         try:
             cases = run_cases(
-                Bench(repetitions, LightFM(lightfm), Path(scratch)), [CASES[name] for name in names or CASES]
+                Bench(repetitions, LightFM(lightfm), Path(scratch), rate), [CASES[name] for name in names or CASES]
             )
         except ProgramFailed as failure:
             raise click.ClickException(str(failure)) from failure

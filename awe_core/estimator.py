@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -20,6 +21,7 @@ from awe_core.arrangement import hash_fractions
 from awe_core.examples import Block, Features
 from awe_core.gate import Gate, affinity_scale
 from awe_core.knn import prepare, search
+from awe_core.knn.approximate import approximate_join
 from awe_core.model import Model
 from awe_core.neighbours import Neighbours
 from awe_core.ranking import Ranking
@@ -42,6 +44,8 @@ class AffinityWeightedEmbedding(BaseEstimator):
         See `awe_core.trainer.TrainSettings`.
     n, lambda_x, mode, epsilon, offset, bias
         Neighbours of an example, λx in units of 1 / median d², sum or max over the neighbours, ε, c, b.
+    recall : of the neighbours of the examples that are trained on, the share to find; 1 finds all. Those of other rows
+        are all found.
     iterations : T of the last iteration; 0 is Wsabie alone.
     validation_fraction : of the examples, held out by hash for early stopping.
     rows_per_part, block_rows : how the pipeline would cut the data.
@@ -82,6 +86,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
         lambda_x: float = 2.0,
         mode: Literal["sum", "max"] = "sum",
         epsilon: float = 0.0,
+        recall: float = 1.0,
         offset: float | Literal["learnt"] = 0.0,
         bias: float = 0.0,
         iterations: int = 1,
@@ -106,6 +111,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
         self.lambda_x = lambda_x
         self.mode = mode
         self.epsilon = epsilon
+        self.recall = recall
         self.offset = offset
         self.bias = bias
         self.iterations = iterations
@@ -258,12 +264,22 @@ class AffinityWeightedEmbedding(BaseEstimator):
 
     def neighbours(self, queries: ArrangedBlocks, iteration: int) -> list[Neighbours]:
         """The join: neighbours of every block of queries in the embedding of the iteration before."""
+        if self.recall < 1 and queries.whole is self._base.whole:
+            return self._approximate_neighbours(iteration)
         base, model = prepare(*self._embedded_base(iteration)), self.models_[iteration - 1]
         found = []
         for index in range(len(queries.positions)):
             block = queries[index]
             found.append(search(base, base.alike(block.ids, model.embed(block.features)), self.n))
         return found
+
+    def _approximate_neighbours(self, iteration: int) -> list[Neighbours]:
+        """Of every block of the base, in the base; found by lists."""
+        ids, vectors = self._embedded_base(iteration)
+        found, _ = approximate_join(ids, vectors, self.n, self.recall, self.random_state)
+        ends = np.cumsum([len(rows) for rows in self._base.positions])
+        rows = [slice(end - len(these), end) for end, these in zip(ends, self._base.positions, strict=True)]
+        return [replace(found, ids=found.ids[these], distances=found.distances[these]) for these in rows]
 
     def _affinities(self, queries: ArrangedBlocks, iteration: int) -> list[sp.csr_matrix]:
         labels = LabelsById.of(self._base.whole.ids, self._base.whole.labels)

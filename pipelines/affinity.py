@@ -18,9 +18,11 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
+from awe_core.knn.approximate import Measured
 from awe_core.neighbours import Neighbours
 from awe_core.rows import entry_positions, row_of_entry
 from pipelines import counters
+from pipelines.approximate_join import recall_facts
 from pipelines.config import Affinity, Config
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import same_ids
@@ -73,11 +75,13 @@ class Reweight(beam.PTransform):
             self._config.affinity,
             self._config.run.seed,
             self._shards,
+            self._config.affinity.recall,
         )
         plans = [split.plan for split in self._splits]
+        fitted = [split.plan.directory for split in self._splits if split.embeddings in self._base]
+        measured = [] if affinity.measured is None else [beam.pvalue.AsSingleton(affinity.measured)]
         facts = affinity.median | "name facts" >> beam.Map(
-            lambda median, directories: {directory: {"median": median} for directory in directories},
-            [plan.directory for plan in plans],
+            _late_facts, [plan.directory for plan in plans], fitted, *measured
         )
         return (
             affinity.parts
@@ -87,6 +91,14 @@ class Reweight(beam.PTransform):
             )
             | "commit" >> CommitDatasets(self._fs, plans, late_facts=beam.pvalue.AsSingleton(facts))
         )
+
+
+def _late_facts(
+    median: float, directories: Sequence[str], fitted: Sequence[str], measured: Measured | None = None
+) -> dict[str, dict[str, Any]]:
+    """What only the job finds out, by directory; the recall is that of the splits that were joined by lists."""
+    by_lists = {} if measured is None else recall_facts(measured)
+    return {name: {"median": median, **(by_lists if name in fitted else {})} for name in directories}
 
 
 class _WritePart(beam.DoFn):
@@ -138,8 +150,9 @@ def plan_split(
 ) -> AffinitySplit:
     """What reweighting a split will write; `inputs` are the fingerprints of examples, embeddings and base."""
     where, manifest = examples
-    reads = {**settings.model_dump(include={"kind", "n", "lambda_x", "mode", "epsilon"}), "seed": seed}
-    facts = {**features_facts(manifest), **reads}
+    reads = {**settings.model_dump(include={"kind", "n", "lambda_x", "mode", "epsilon", "recall"}), "seed": seed}
+    facts = {**features_facts(manifest), **reads, "recall_asked": reads["recall"]}
+    del facts["recall"]  # what was found stands there, where that was measured
     schema = tables.reweighted(manifest.facts["dimension"], manifest.facts["sparse"], manifest.facts["key"])
     recipe = recipe_of("affinity", VERSION, reads, inputs)
     plan = DatasetPlan(directory, recipe, schema, len(manifest.parts), facts, inputs)
@@ -177,10 +190,13 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
         splits.append(plan_split(config.affinity, config.run.seed, examples, embeddings[split], where, inputs))
     waiting = context.outdated(split.plan for split in splits)
     todo = [split for split in splits if split.plan in waiting]
+    if config.affinity.recall < 1 and any(split.embeddings in base for split in todo):
+        # By lists the base is joined as a whole, or what came out would depend on what stood there.
+        todo = [split for split in splits if split in todo or split.embeddings in base]
     if todo:
         labels = int(todo[0].manifest.facts["labels"])
         with timed(context.short(lane.reweighted(iteration, ""))):
             queries = [split.embeddings for split in todo]
-            shards = shards_of(fs, base, queries, config.affinity, context.options)
+            shards = shards_of(fs, base, queries, config.affinity, context.options, config.affinity.recall)
             name = f"affinity-{iteration}"
             context.job(name, lambda pipeline: build(pipeline, fs, base, todo, labels, config, shards))

@@ -164,6 +164,13 @@ def _run(config_path: str | None, run_root: str, runner: str, flags: Sequence[st
 @click.option("--output", required=True, metavar="DIR", help="The neighbours of …/NAME go to DIR/NAME.")
 @click.option("--n", type=click.IntRange(min=1), default=20, show_default=True, help="Neighbours of a row.")
 @click.option("--metric", type=click.Choice(get_args(Metric)), default="euclidean", show_default=True)
+@click.option(
+    "--recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Share of the neighbours of the base in itself to be found, by inverted lists; 1 finds all.",
+)
 @click.option("--known", metavar="DIR", help="Output of the base as it was: only what is new is joined.")
 @click.option("--shards", type=click.IntRange(min=1), help="Shards of the base.  [default: the plan's]")
 @click.option("--memory", type=click.IntRange(min=1), default=4 * 2**30, show_default=True, help="Bytes a worker has.")
@@ -175,16 +182,17 @@ def _knn(
     output: str,
     n: int,
     metric: Metric,
+    recall: float,
     known: str | None,
     shards: int | None,
     memory: int,
     runner: str,
     flags: tuple[str, ...],
 ) -> None:
-    """The n nearest rows of the base for every row that is asked for, exactly; ends in the directories written."""
+    """The n nearest rows of the base for every row that is asked for; ends in the directories written."""
     options = pipeline_options(runner, flags)
     FileSystems.set_options(options)
-    request = knn.Request(base, queries, output, n, metric, known, shards, memory)
+    request = knn.Request(base, queries, output, n, metric, known, shards, memory, recall)
     for directory in knn.main(BeamFileSystem(), options, request):
         click.echo(directory)
 

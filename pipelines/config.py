@@ -111,6 +111,9 @@ class Affinity(Section):
     epsilon: float = Field(0.0, ge=0, lt=1, description="ε: G may be so much too small; far neighbours are left out")
     offset: float | Literal["learnt"] = Field(0.0, description="c of (s·G + b)·(f + c)")
     bias: float = Field(0.0, ge=0, allow_inf_nan=False, description="b of (s·G + b)·(f + c)")
+    recall: float = Field(
+        1.0, gt=0, le=1, description="share of the neighbours of training examples to find, by inverted lists; 1 is all"
+    )
     shards: Positive | None = Field(None, description="of the base in the join; the plan's where not given")
     memory: Positive = Field(4 * 2**30, description="bytes that a worker of the join may use")
 

@@ -17,7 +17,7 @@ from awe_core.knn.plan import Asked, Plan, Rates
 from pipelines import log
 from pipelines.config import Affinity
 from pipelines.errors import ConfigError
-from pipelines.vector_dataset import VectorDataset
+from pipelines.vector_dataset import VectorDataset, joins_itself
 from schemas.filesystem import FileSystem
 from schemas.parts import PartReader
 
@@ -33,6 +33,7 @@ def plan_join(
     options: PipelineOptions,
     worker_bytes: int,
     metric: Metric = "euclidean",
+    recall: float = 1.0,
 ) -> tuple[Plan, float]:
     """The plan to follow, and the seconds it will take; it and those not taken are said.
 
@@ -40,16 +41,18 @@ def plan_join(
     ----------
     options : tell how many tasks run at once.
     worker_bytes : memory of a worker.
+    recall : below 1 the base is joined with itself by lists.
 
     Raises ConfigError where no plan keeps to it.
     """
-    asked = _asked(base, queries, n, _workers(options), worker_bytes)
+    asked = _asked(base, queries, n, _workers(options), worker_bytes, recall)
     try:
         several = planning.plans(asked)
     except ValueError as error:
         raise ConfigError(f"{error}; give the join more memory (--memory, or affinity.memory)") from None
     rates = Rates()
-    if several[0].seconds(rates, asked.workers) > _WORTH_A_PROBE and not base[0].sparse:
+    # The probe measures the exact join.
+    if several[0].seconds(rates, asked.workers) > _WORTH_A_PROBE and not base[0].sparse and not asked.by_lists:
         rates = _probe(fs, base, n, metric, asked.workers)
     for place, plan in enumerate(several):
         log.info(_said(plan, rates, asked.workers, chosen=place == 0))
@@ -57,13 +60,18 @@ def plan_join(
 
 
 def _asked(
-    base: Sequence[VectorDataset], queries: Sequence[VectorDataset], n: int, workers: int, worker_bytes: int
+    base: Sequence[VectorDataset],
+    queries: Sequence[VectorDataset],
+    n: int,
+    workers: int,
+    worker_bytes: int,
+    recall: float,
 ) -> Asked:
     rows = sum(dataset.manifest.rows for dataset in base)
-    all_of_base = {dataset.directory for dataset in base} <= {dataset.directory for dataset in queries}
-    within = all_of_base and not base[0].sparse
+    within = joins_itself(base, queries) and not base[0].sparse
     others = sum(dataset.manifest.rows for dataset in queries) - (rows if within else 0)
-    return Asked(rows, within, others, base[0].dimension, n, workers, worker_bytes)
+    by_lists = within and recall < 1
+    return Asked(rows, within, others, base[0].dimension, n, workers, worker_bytes, by_lists)
 
 
 def shards_of(
@@ -72,11 +80,12 @@ def shards_of(
     queries: Sequence[VectorDataset],
     settings: Affinity,
     options: PipelineOptions,
+    recall: float = 1.0,
 ) -> int:
     """The shards of an affinity's join: those that were asked for, or the plan's."""
     if settings.shards is not None:
         return settings.shards
-    return plan_join(fs, base, queries, settings.n, options, settings.memory)[0].shards
+    return plan_join(fs, base, queries, settings.n, options, settings.memory, recall=recall)[0].shards
 
 
 def _said(plan: Plan, rates: Rates, workers: int, chosen: bool) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from awe_core.knn.metric import Metric
 from pipelines import log
+from pipelines.approximate_join import ApproximateKnnJoin, recall_facts, refuse_lists
 from pipelines.dataset_writer import DatasetPlan, is_current
 from pipelines.errors import ConfigError, DataError
 from pipelines.job import run_job
@@ -27,6 +29,9 @@ from schemas.manifest import find_manifest, read_manifest, recipe_of
 
 VERSION = 1
 
+_SEED = 0
+"""Of the samples of a join by lists."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -39,6 +44,8 @@ class Request:
     known : an output of the base as it was: only what is new is joined. None joins everything.
     shards : of the base; None leaves it to the plan.
     worker_bytes : memory of a worker.
+    recall : below 1 the base is joined with itself by lists, and the manifests say what recall was measured. Other
+        queries are joined exactly all the same.
     """
 
     base: tuple[str, ...]
@@ -49,6 +56,7 @@ class Request:
     known: str | None = None
     shards: int | None = None
     worker_bytes: int = 4 * 2**30
+    recall: float = 1.0
 
 
 def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str]:
@@ -56,11 +64,13 @@ def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str
 
     Raises
     ------
-    ConfigError : two datasets of one name; shards that do not fit into the worker's memory.
+    ConfigError : two datasets of one name; shards that do not fit into the worker's memory; a recall below 1 for a
+        join that is not one of lists.
     DataError : a dataset is missing or damaged.
     """
     base = [_dataset(fs, directory) for directory in request.base]
     queries = [_dataset(fs, directory) for directory in request.queries] or base
+    _refuse_recall(request, base, queries)
     known = _known(fs, request, base)
     plans = [_output(fs, request, base, query, known) for query in queries]
     if all(is_current(fs, plan.directory, plan.recipe) for plan in plans):
@@ -68,16 +78,36 @@ def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str
         return [plan.directory for plan in plans]
     shards = request.shards
     if shards is None:
-        shards = plan_join(fs, base, queries, request.n, options, request.worker_bytes, request.metric)[0].shards
-    join = KnnJoin(fs, base, queries, request.n, shards, metric=request.metric, known=known)
+        plan, _ = plan_join(fs, base, queries, request.n, options, request.worker_bytes, request.metric, request.recall)
+        shards = plan.shards
 
     def build(pipeline: beam.Pipeline) -> None:
-        _ = pipeline | "join" >> join | "write" >> WriteNeighbours(fs, queries, plans)
+        if request.recall < 1:
+            found = pipeline | "join" >> ApproximateKnnJoin(
+                fs, base, queries, request.n, shards, request.recall, _SEED, metric=request.metric
+            )
+            by_lists = [plan.directory for plan, query in zip(plans, queries, strict=True) if query in base]
+            facts = found.measured | "name facts" >> beam.Map(
+                lambda measured: dict.fromkeys(by_lists, recall_facts(measured))
+            )
+            write = WriteNeighbours(fs, queries, plans, late_facts=beam.pvalue.AsSingleton(facts))
+            _ = found.neighbours | "write" >> write
+        else:
+            join = KnnJoin(fs, base, queries, request.n, shards, metric=request.metric, known=known)
+            _ = pipeline | "join" >> join | "write" >> WriteNeighbours(fs, queries, plans)
 
     start = time.monotonic()
     run_job("knn", build, options, fs, fs.join(request.output, "log"))
     log.info(f"joined in {time.monotonic() - start:,.1f} s")
     return [plan.directory for plan in plans]
+
+
+def _refuse_recall(request: Request, base: Sequence[VectorDataset], queries: Sequence[VectorDataset]) -> None:
+    if request.recall == 1:
+        return
+    if request.known is not None:
+        raise ConfigError("a recall below 1 finds other neighbours in a base that has grown; leave out --known")
+    refuse_lists(base, queries, request.recall, request.metric)
 
 
 def _dataset(fs: FileSystem, directory: str) -> VectorDataset:
@@ -116,7 +146,7 @@ def _output(
     others = [_name(directory) for directory in request.queries or request.base]
     if len(set(others)) < len(others):
         raise ConfigError(f"two datasets are called {max(others, key=others.count)}: their neighbours need two names")
-    facts = {
+    facts: dict[str, Any] = {
         "n": request.n,
         "metric": request.metric,
         "block_rows": query.block_rows,
@@ -125,7 +155,10 @@ def _output(
     }
     inputs = {dataset.directory: dataset.manifest.fingerprint for dataset in [query, *base]}
     inputs |= {dataset.directory: dataset.manifest.fingerprint for dataset in known.values()}
-    settings = {"n": request.n, "metric": request.metric}
+    settings: dict[str, Any] = {"n": request.n, "metric": request.metric}
+    if request.recall < 1 and query in base:
+        settings |= {"recall": request.recall, "seed": _SEED}
+        facts |= {"recall_asked": request.recall}
     # What was known is no part of the recipe: the neighbours are the same without it.
     recipe = recipe_of("knn", VERSION, settings, {"queries": query.manifest.fingerprint, "base": str(facts["base"])})
     directory = fs.join(request.output, _name(query.directory))

@@ -9,8 +9,13 @@ An element is a block, never a pair. The base is cut into shards (runs of parts)
 What crosses a shuffle is (distance, id), 16 bytes a neighbour: 16 · n bytes a row and shard for the first and the
 third, nothing for the second. Vectors are read where they are needed.
 
+The base with itself may also be joined by lists (`approximate_join`): the tasks are the same pairs of shards, which
+compare the rows of a list with those that visit it.
+
 Memory of a worker process: `LOADED_SHARDS` shards, 8d + 76 bytes a row each, of which the vectors, 4d, are mapped files
 that other processes share; of a task, 64 · n bytes a row of two shards, and the pools of two groups, 30 MB at n = 20.
+By lists a row of a shard has 12 bytes more for every list that it visits, and all rows of two shards have pools,
+24 · n + 300 bytes each.
 """
 
 from __future__ import annotations
@@ -31,8 +36,9 @@ from awe_core.examples import Features
 from awe_core.knn.join import KernelChoice
 from awe_core.knn.metric import Metric
 from awe_core.knn.plan import LOADED_SHARDS
-from awe_core.knn.prepared import Centre, prepare
+from awe_core.knn.prepared import Centre, Prepared, prepare
 from awe_core.knn.shards import Rows, join_shard, join_shards, prepared_groups, search_shard
+from awe_core.knn.visits import Listed, Lists, visit_between, visit_within
 from awe_core.neighbours import Neighbours, merge
 from pipelines import counters
 from pipelines.neighbour_dataset import NeighbourDataset, known_blocks
@@ -55,7 +61,7 @@ _SAMPLED_BLOCKS = 4
 
 
 @dataclass(frozen=True)
-class _Shard:
+class Shard:
     """A run of parts of the base: (position of the dataset in the base, the dataset, index of the part, the part)."""
 
     index: int
@@ -90,7 +96,7 @@ class _Shard:
 
 def cut_into_shards(
     base: Sequence[VectorDataset], shards: int, known: Sequence[NeighbourDataset | None] = ()
-) -> list[_Shard]:
+) -> list[Shard]:
     """The parts of the base that hold rows, in runs of about equal length; no more runs than parts.
 
     No run has parts of a dataset whose neighbours are known and of one whose are not: there is one run more, perhaps.
@@ -107,7 +113,7 @@ def cut_into_shards(
         mine = [i for i, is_old in enumerate(old) if is_old == kind]
         share = -(-shards * len(mine) // max(1, len(parts)))
         runs += [run.tolist() for run in np.array_split(mine, min(share, len(mine)) or 1) if len(run)]
-    return [_Shard(index, tuple(parts[i] for i in run)) for index, run in enumerate(runs)]
+    return [Shard(index, tuple(parts[i] for i in run)) for index, run in enumerate(runs)]
 
 
 def _refuse_unknown(
@@ -120,6 +126,8 @@ def _refuse_unknown(
         facts = found.manifest.facts
         if not within or [part.rows for part in found.manifest.parts] != [p.rows for p in dataset.manifest.parts]:
             raise DataError(f"{found.directory}: these are not the neighbours of the rows of {dataset.directory}")
+        if "recall" in facts:
+            raise DataError(f"{found.directory}: has {facts['recall']:.3f} of the neighbours, not all; join all anew")
         if (facts["n"], facts["metric"], sorted(facts["base"])) != (n, metric, expected):
             raise DataError(
                 f"{found.directory}: {facts['n']} neighbours by {facts['metric']} distance were found there, in other "
@@ -133,13 +141,19 @@ class _Loaded:
 
     Attributes
     ----------
+    rows : in groups; in lists where the join is one of lists.
     reach : per row, the distance of the n-th neighbour found so far by any task of this process: no answer beyond it is
         needed. What a task leaves out so depends on what came before it; what all of them find together does not.
     """
 
-    groups: list[Rows]
+    rows: list[Rows] | Listed
     reach: NDArray[np.float64]
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def groups(self) -> list[Rows]:
+        assert isinstance(self.rows, list)
+        return self.rows
 
     def within(self, radius: float) -> NDArray[np.float64]:
         """The reach of every row, where nobody beyond a radius is wanted."""
@@ -154,11 +168,11 @@ _LOADED: ProcessCache[_Loaded] = ProcessCache(LOADED_SHARDS)
 
 
 @dataclass(frozen=True)
-class _Search:
-    """What all tasks of a join share."""
+class Search:
+    """What all tasks of a join share; what is not said here is as `KnnJoin` has it."""
 
     fs: FileSystem
-    shards: tuple[_Shard, ...]
+    shards: tuple[Shard, ...]
     known: tuple[NeighbourDataset | None, ...]
     """For every dataset of the base."""
     queries: tuple[VectorDataset, ...]
@@ -171,6 +185,31 @@ class _Search:
     """Position of every dataset of the base among the queries; empty where not all of the base is asked for."""
     scratch_bytes: int
 
+    @classmethod
+    def of(
+        cls,
+        fs: FileSystem,
+        base: Sequence[VectorDataset],
+        queries: Sequence[VectorDataset],
+        n: int,
+        shards: int,
+        some: bool,
+        metric: Metric,
+        leave_self_out: bool,
+        kernel: KernelChoice,
+        known: Mapping[str, NeighbourDataset],
+        scratch_bytes: int,
+    ) -> Search:
+        """As `KnnJoin` has it; `some` says that not all rows of the queries are asked for."""
+        centre = _centre(fs, base, metric)
+        places = {dataset.directory: position for position, dataset in enumerate(queries)}
+        within = not some and centre is not None and all(dataset.directory in places for dataset in base)
+        of_base = tuple(places[dataset.directory] for dataset in base) if within else ()
+        given = tuple(known.get(dataset.directory) for dataset in base)
+        _refuse_unknown(base, given, n, metric, within)
+        cut = tuple(cut_into_shards(base, shards, given))
+        return cls(fs, cut, given, tuple(queries), n, metric, centre, kernel, leave_self_out, of_base, scratch_bytes)
+
     @cached_property
     def job(self) -> str:
         """Names the join: what was learnt for it is of use to no other."""
@@ -181,16 +220,21 @@ class _Search:
     def base_rows(self) -> int:
         return sum(shard.rows for shard in self.shards)
 
-    def load(self, index: int, files: ShardFiles) -> _Loaded:
+    def load(self, index: int, files: ShardFiles, lists: Lists | None = None) -> _Loaded:
+        """A shard, in groups or in lists."""
         shard = self.shards[index]
         counters.member("base_shards", str(index))
-        return _LOADED.get((self.job, shard.key), lambda: self._read(shard, files))
+        key = (self.job, shard.key, None if lists is None else lists.key)
+        return _LOADED.get(key, lambda: self._read(shard, files, lists))
 
-    def _read(self, shard: _Shard, files: ShardFiles) -> _Loaded:
+    def _read(self, shard: Shard, files: ShardFiles, lists: Lists | None) -> _Loaded:
         if self.centre is None:
             ids, vectors = shard.read(self.fs)
         else:
             ids, vectors = files.get(shard.key, lambda: shard.read(self.fs))
+        if lists is not None:
+            rows = Listed(Prepared(ids, vectors, self.metric, lists.centre), lists)
+            return _Loaded(rows, np.full(shard.rows, np.inf))
         groups = prepared_groups(ids, vectors, self.metric, self.centre)
         reach = [np.full(part.rows, np.inf) for *_, part in shard.parts]
         for i, (position, _, index, _) in enumerate(shard.parts):
@@ -203,19 +247,31 @@ class _Search:
         """Whether the neighbours of a shard's rows in all shards of its kind are known."""
         return self.known[self.shards[shard].parts[0][0]] is not None
 
-    def between(self, i: int, j: int, radius: float, files: ShardFiles) -> Iterator[Found]:
+    def between(self, i: int, j: int, radius: float, lists: Lists | None, files: ShardFiles) -> Iterator[Found]:
         """The neighbours of shard i's rows in shard j, and of j's in i."""
-        one = self.load(i, files)
+        one = self.load(i, files, lists)
         if i == j:
-            yield from self._by_block(
-                i, one, join_shard(one.groups, self.n, self.kernel, one.within(radius), self.leave_self_out)
-            )
+            counters.count("tiles_rows", _products(one, one))
+            yield from self._by_block(i, one, self._inside(one, radius))
             return
-        other = self.load(j, files)
-        reaches = one.within(radius), other.within(radius)
-        found = join_shards(one.groups, other.groups, self.n, self.kernel, reaches, self.leave_self_out)
+        other = self.load(j, files, lists)
+        counters.count("tiles_rows", _products(one, other))
+        found = self._across(one, other, radius)
         yield from self._by_block(i, one, found[0])
         yield from self._by_block(j, other, found[1])
+
+    def _inside(self, shard: _Loaded, radius: float) -> Neighbours:
+        reach = shard.within(radius)
+        if isinstance(shard.rows, Listed):
+            return visit_within(shard.rows, self.n, reach, self.leave_self_out)
+        return join_shard(shard.rows, self.n, self.kernel, reach, self.leave_self_out)
+
+    def _across(self, one: _Loaded, other: _Loaded, radius: float) -> tuple[Neighbours, Neighbours]:
+        reaches = one.within(radius), other.within(radius)
+        if isinstance(one.rows, Listed):
+            assert isinstance(other.rows, Listed)
+            return visit_between(one.rows, other.rows, self.n, reaches, self.leave_self_out)
+        return join_shards(one.rows, other.groups, self.n, self.kernel, reaches, self.leave_self_out)
 
     def prepared(self, ids: NDArray[np.int64], vectors: Features) -> Rows:
         """Queries, ready for the join."""
@@ -235,10 +291,19 @@ class _Search:
             yield (self.query_of_base[position], part, block), piece
 
 
+def _products(one: _Loaded, other: _Loaded) -> int:
+    """Products of two rows that a pair of shards takes."""
+    if isinstance(one.rows, Listed):
+        assert isinstance(other.rows, Listed)
+        return one.rows.products(other.rows)
+    rows, others = len(one.reach), len(other.reach)
+    return rows * (rows + 1) // 2 if one is other else rows * others
+
+
 class KnnJoin(beam.PTransform):
     """PBegin → ((dataset, part, block), Neighbours) for every block of the queries.
 
-    Exact (`awe_core.knn`): the answer does not depend on the number of shards or workers.
+    Exact (`awe_core.knn`), or the base with itself by lists; neither answer depends on the number of shards or workers.
 
     Parameters
     ----------
@@ -248,6 +313,8 @@ class KnnJoin(beam.PTransform):
     shards : shards of the base; at most one a part that has rows.
     only : side input, int64 ids in increasing order: other query rows are left out. None takes all.
     radius : side input, a distance: neighbours beyond it may be left out. None wants them all.
+    lists : side input, the lists by which the base is joined with itself; other queries are joined exactly all the
+        same. None joins all exactly. `ApproximateKnnJoin` finds them.
     metric : "euclidean" (squared), "cosine" or "inner_product", see `awe_core.knn.metric`.
     leave_self_out : the base's row of a query's own id is never its neighbour.
     kernel : "auto", "numba" or "numpy"; the same answer.
@@ -269,6 +336,7 @@ class KnnJoin(beam.PTransform):
         shards: int,
         only: beam.pvalue.AsSingleton | None = None,
         radius: beam.pvalue.AsSingleton | None = None,
+        lists: beam.pvalue.AsSingleton | None = None,
         metric: Metric = "euclidean",
         leave_self_out: bool = True,
         kernel: KernelChoice = "auto",
@@ -276,16 +344,10 @@ class KnnJoin(beam.PTransform):
         scratch_bytes: int = SCRATCH_BYTES,
     ) -> None:
         super().__init__()
-        self._sides = {name: side for name, side in (("only", only), ("radius", radius)) if side is not None}
-        centre = _centre(fs, base, metric)
-        places = {dataset.directory: position for position, dataset in enumerate(queries)}
-        within = only is None and centre is not None and all(dataset.directory in places for dataset in base)
-        of_base = tuple(places[dataset.directory] for dataset in base) if within else ()
-        given = tuple((known or {}).get(dataset.directory) for dataset in base)
-        _refuse_unknown(base, given, n, metric, within)
-        cut = tuple(cut_into_shards(base, shards, given))
-        self._search = _Search(
-            fs, cut, given, tuple(queries), n, metric, centre, kernel, leave_self_out, of_base, scratch_bytes
+        sides = {"only": only, "radius": radius, "lists": lists}
+        self._sides = {name: side for name, side in sides.items() if side is not None}
+        self._search = Search.of(
+            fs, base, queries, n, shards, only is not None, metric, leave_self_out, kernel, known or {}, scratch_bytes
         )
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
@@ -320,6 +382,8 @@ class KnnJoin(beam.PTransform):
                 | "pass all shards" >> beam.ParDo(_SearchShards(self._search), **self._sides)
                 | "nothing to gather" >> beam.MapTuple(lambda key, neighbours: (key, [neighbours]))
             )
+        if not found:  # nobody asks for anything
+            return begin | "no blocks" >> beam.Create([], reshuffle=False)
         gathered = found[0] if len(found) == 1 else found | "all blocks" >> beam.Flatten()
         return gathered | "merge shards" >> beam.Map(_merge, self._search.n, self._search.base_rows)
 
@@ -415,7 +479,7 @@ def _merge(gathered: tuple[BlockKey, Iterable[Neighbours]], n: int, rows: int) -
 
 
 class _SearchShards(beam.DoFn):
-    def __init__(self, search: _Search) -> None:
+    def __init__(self, search: Search) -> None:
         self._search = search
 
     def setup(self) -> None:
@@ -425,18 +489,21 @@ class _SearchShards(beam.DoFn):
     def teardown(self) -> None:
         self._files.close()
 
-    def process(self, task: _Task, only: NDArray[np.int64] | None = None, radius: float = np.inf) -> Iterator[Found]:
-        answers = self._pair(task, radius) if isinstance(task, _Pair) else self._run(task, only, radius)
+    def process(
+        self,
+        task: _Task,
+        only: NDArray[np.int64] | None = None,
+        radius: float = np.inf,
+        lists: Lists | None = None,
+    ) -> Iterator[Found]:
+        answers = self._pair(task, radius, lists) if isinstance(task, _Pair) else self._run(task, only, radius)
         for key, found in answers:
             counters.observe("element_bytes", found.nbytes)
             yield key, found
 
-    def _pair(self, task: _Pair, radius: float) -> Iterator[Found]:
-        search = self._search
-        one, other = search.shards[task.one].rows, search.shards[task.other].rows
+    def _pair(self, task: _Pair, radius: float, lists: Lists | None) -> Iterator[Found]:
         with counters.kernel("search"):
-            found = list(search.between(task.one, task.other, radius, self._files))
-        counters.count("tiles_rows", one * other if task.one != task.other else one * (one + 1) // 2)
+            found = list(self._search.between(task.one, task.other, radius, lists, self._files))
         return iter(found)
 
     def _run(self, task: _Run, only: NDArray[np.int64] | None, radius: float) -> Iterator[Found]:

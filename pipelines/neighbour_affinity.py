@@ -21,10 +21,11 @@ from awe_core import affinity as kernel
 from awe_core.affinity import LabelsById
 from awe_core.neighbours import Neighbours
 from pipelines import counters
+from pipelines.approximate_join import ApproximateKnnJoin
 from pipelines.config import Affinity
 from pipelines.knn_join import KnnJoin
 from pipelines.process_cache import ProcessCache
-from pipelines.vector_dataset import VectorDataset
+from pipelines.vector_dataset import VectorDataset, joins_itself
 from schemas import convert
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
@@ -41,13 +42,15 @@ class NeighbourParts:
     """((dataset, part), iterable of (block, Neighbours), or None beside them) for every part."""
     median: beam.PCollection
     """m, one element."""
+    measured: beam.PCollection | None
+    """`Measured`, one element, where the base was joined with itself by lists."""
     weigher: Weigher
 
 
 class NeighbourAffinity(beam.PTransform):
     """PBegin → the neighbours of the queries by part, and m; whoever writes a part weighs its blocks one by one.
 
-    m comes from a join of the sample alone.
+    m comes from an exact join of the sample alone.
 
     Parameters
     ----------
@@ -58,6 +61,7 @@ class NeighbourAffinity(beam.PTransform):
     settings : n, λx and mode.
     seed : the run's.
     shards : of the base.
+    recall : below 1 the base is joined with itself by lists, where all of it is among the queries.
     """
 
     def __init__(
@@ -69,8 +73,11 @@ class NeighbourAffinity(beam.PTransform):
         settings: Affinity,
         seed: int,
         shards: int,
+        recall: float = 1.0,
     ) -> None:
         super().__init__()
+        self._by_lists = recall < 1 and joins_itself(base, queries)
+        self._recall = recall
         self._fs, self._base, self._queries = fs, tuple(base), tuple(queries)
         self._labels, self._settings, self._seed, self._shards = labels, settings, seed, shards
 
@@ -91,16 +98,20 @@ class NeighbourAffinity(beam.PTransform):
             | "gather distances" >> beam.GroupByKey()
             | "median" >> beam.Map(_median)
         )
-        radius = median | "radius" >> beam.Map(_radius, self._settings)
-        neighbours = begin | "join" >> KnnJoin(
-            self._fs, self._base, self._queries, n, shards, radius=beam.pvalue.AsSingleton(radius)
-        )
+        radius = beam.pvalue.AsSingleton(median | "radius" >> beam.Map(_radius, self._settings))
+        what, measured = (self._fs, self._base, self._queries, n, shards), None
+        if self._by_lists:
+            found = begin | "join" >> ApproximateKnnJoin(*what, self._recall, self._seed, radius=radius)
+            neighbours, measured = found.neighbours, found.measured
+        else:
+            neighbours = begin | "join" >> KnnJoin(*what, radius=radius)
         by_part = neighbours | "key by part" >> beam.MapTuple(lambda key, found: (key[:2], (key[2], found)))
         # A part without rows has no neighbours, and has to be written all the same.
         names = [(key, None) for key in _parts(self._queries)]
         every_part = begin | "list query parts" >> beam.Create(names, reshuffle=False)
         parts = (by_part, every_part) | "with empty parts" >> beam.Flatten() | "gather part" >> beam.GroupByKey()
-        return NeighbourParts(parts, median, Weigher(self._fs, self._base, self._labels, self._settings))
+        weigher = Weigher(self._fs, self._base, self._labels, self._settings)
+        return NeighbourParts(parts, median, measured, weigher)
 
 
 def _parts(datasets: Sequence[VectorDataset]) -> Iterator[tuple[int, int]]:

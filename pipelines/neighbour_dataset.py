@@ -25,7 +25,8 @@ from schemas.parts import Part, PartReader, PartWriter
 class NeighbourDataset:
     """Neighbours of all rows of a dataset, parts and blocks as there.
 
-    Its facts: n, the metric, how many rows the base had (`base_rows`), the fingerprints of its datasets (`base`).
+    Its facts: n, the metric, how many rows the base had (`base_rows`), the fingerprints of its datasets (`base`) and,
+    where they were found by lists, what `pipelines.approximate_join.recall_facts` says.
     """
 
     directory: str
@@ -56,11 +57,18 @@ class WriteNeighbours(beam.PTransform):
     fs : where the datasets lie.
     queries : what was asked for, in the order of the join.
     plans : a dataset to write for each, with as many parts.
+    late_facts : see `CommitDatasets`.
     """
 
-    def __init__(self, fs: FileSystem, queries: Sequence[VectorDataset], plans: Sequence[DatasetPlan]) -> None:
+    def __init__(
+        self,
+        fs: FileSystem,
+        queries: Sequence[VectorDataset],
+        plans: Sequence[DatasetPlan],
+        late_facts: beam.pvalue.AsSingleton | None = None,
+    ) -> None:
         super().__init__()
-        self._fs, self._queries, self._plans = fs, list(queries), list(plans)
+        self._fs, self._queries, self._plans, self._late_facts = fs, list(queries), list(plans), late_facts
 
     def expand(self, found: beam.PCollection) -> beam.PCollection:
         by_part = found | "key by part" >> beam.MapTuple(lambda key, neighbours: (key[:2], (key[2], neighbours)))
@@ -72,7 +80,7 @@ class WriteNeighbours(beam.PTransform):
             | "with empty parts" >> beam.Flatten()
             | "gather part" >> beam.GroupByKey()
             | "write part" >> beam.ParDo(_WritePart(self._fs, self._queries, self._plans))
-            | "commit" >> CommitDatasets(self._fs, self._plans)
+            | "commit" >> CommitDatasets(self._fs, self._plans, self._late_facts)
         )
 
 

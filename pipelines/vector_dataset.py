@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -51,3 +52,8 @@ class VectorDataset:
         if "embedding" in wanted:
             return convert.dense(table, "embedding", self.dimension, where)
         return convert.features(table, self.dimension, where)
+
+
+def joins_itself(base: Sequence[VectorDataset], queries: Sequence[VectorDataset]) -> bool:
+    """Whether all of the base is among the queries."""
+    return {dataset.directory for dataset in base} <= {dataset.directory for dataset in queries}

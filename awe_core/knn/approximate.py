@@ -1,4 +1,11 @@
-"""The approximate self-join, which finds its own setting and measures its own recall."""
+"""The approximate self-join, which finds its own setting and measures its own recall.
+
+1. Samples of the rows, by a hash of their ids: one for the centroids, and `QUERIES` rows twice.
+2. Centroids of the first sample, and the exact neighbours of the two others.
+3. From the first of these, how many lists a row has to visit; on the second, the recall of what the join then found.
+
+Each step is a function of its own, of rows in any order, so that a base may be in shards.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from awe_core.arrangement import hash_ids
+from awe_core.arrangement import hash_fractions, hash_ids
 from awe_core.knn.inverted_lists import (
     SAMPLE_ROWS,
     InvertedLists,
@@ -19,16 +26,20 @@ from awe_core.knn.inverted_lists import (
     mean_and_error,
     shares,
 )
-from awe_core.knn.join import join_within, search
-from awe_core.knn.metric import Metric
-from awe_core.knn.prepared import Prepared
-from awe_core.knn.settle import FAR_POINTS
-from awe_core.knn.visits import Run, Visits
+from awe_core.knn.join import search
+from awe_core.knn.metric import Metric, refuse_unusable
+from awe_core.knn.prepared import Centre, Prepared, too_far
+from awe_core.knn.visits import Listed, Lists, Run, visit_within
 from awe_core.neighbours import Neighbours
 from awe_core.threads import Workers
 
 QUERIES = 1000
 """Exact queries of the sample that finds nprobe, and of the other one that measures the recall."""
+
+_SPARE = 1.2
+"""So many times the queries are drawn; those with the largest hashes are taken. Eight standard deviations to spare."""
+
+_STREAM = "inverted lists"
 
 _QUERIES_OF_TASK = 256
 
@@ -43,7 +54,6 @@ class Measured:
         as the n-th neighbour counts as it.
     queries : how many.
     nprobe, lists : lists that a row visits, its own among them, of how many. 1 of 1 is the exact join.
-    pairs : products of two rows.
     """
 
     recall: float
@@ -52,7 +62,91 @@ class Measured:
     queries: int
     nprobe: int
     lists: int
-    pairs: int
+
+    @classmethod
+    def of(cls, recalls: NDArray[np.float64], nprobe: int, lists: int) -> Measured:
+        """From the recall of every query, float64 [queries], in any order."""
+        mean, error = mean_and_error(recalls)
+        low, high = max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)
+        return cls(mean, low, high, len(recalls), nprobe, lists)
+
+
+def refuse_recall(recall: float, metric: Metric) -> None:
+    """Raise ValueError where a recall is out of range, or the metric one that lists are not made for."""
+    if not 0 < recall <= 1:
+        raise ValueError(f"recall must be above 0 and at most 1, not {recall}")
+    if metric == "inner_product":
+        raise ValueError("the approximate join is one of euclidean or cosine distances, not of inner products")
+
+
+def in_sample(seed: int, ids: NDArray[np.int64], rows: int) -> NDArray[np.bool_]:
+    """Whether a row is of the sample that centroids are made from: bool, as `ids`, which are some of so many rows."""
+    return hash_fractions(seed, _STREAM, ids) * rows < SAMPLE_ROWS * list_count(rows)
+
+
+def may_query(seed: int, ids: NDArray[np.int64], rows: int) -> NDArray[np.bool_]:
+    """Whether a row may be one of the queries: `take_queries` of those takes the same as of all."""
+    return (1 - hash_fractions(seed, _STREAM, ids)) * rows <= _SPARE * 2 * QUERIES
+
+
+def take_queries(seed: int, ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where among some ids the queries stand: those that find nprobe, those that measure the recall."""
+    last = np.argsort(~hash_ids(seed, _STREAM, ids), kind="stable")[: 2 * QUERIES]
+    return last[::2], last[1::2]
+
+
+def make_lists(
+    seed: int, ids: NDArray[np.int64], vectors: Vectors, rows: int, metric: Metric
+) -> tuple[InvertedLists, Centre]:
+    """Lists around the centroids of a sample, given in any order, of so many rows; and the centre of all rows.
+
+    Raises FloatingPointError that names a row of the sample that is not finite or, for the cosine, zero.
+    """
+    refuse_unusable(ids, vectors, metric)
+    by_hash = vectors[np.argsort(hash_ids(seed, _STREAM, ids), kind="stable")]
+    centre = Centre.of(by_hash, metric)
+    x = centre.centred(by_hash, metric)
+    x = x[~too_far(x)]
+    if not len(x):
+        return InvertedLists(np.zeros((1, vectors.shape[1]), np.float32)), centre
+    return InvertedLists.fit(x.astype(np.float32), list_count(rows), seed), centre
+
+
+def depths_of(
+    cells: InvertedLists, centre: Centre, metric: Metric, queries: Vectors, neighbours: Vectors
+) -> NDArray[np.int32]:
+    """How many lists must be visited, less one, for queries to meet their neighbours: int32 [queries, n].
+
+    Parameters
+    ----------
+    queries, neighbours : float32 [queries, d] and [queries, n, d], rows as they are. Those too far out meet everyone.
+    """
+    of_queries = centre.centred(queries, metric)
+    of_neighbours = centre.centred(neighbours.reshape(-1, neighbours.shape[2]), metric)
+    far = too_far(of_neighbours).reshape(neighbours.shape[:2]) | too_far(of_queries)[:, None]
+    of_queries[too_far(of_queries)] = 0.0
+    of_neighbours[too_far(of_neighbours)] = 0.0
+    nearby = of_neighbours.astype(np.float32).reshape(neighbours.shape)
+    found = depths(cells, of_queries.astype(np.float32), nearby)
+    found[far] = 0
+    return found
+
+
+def recalls_of(
+    found: NDArray[np.float64], truth: NDArray[np.float64], radius: float = float("inf")
+) -> NDArray[np.float64]:
+    """The recall of every query that has a neighbour, float64, from distances found and those of the exact join.
+
+    A row as near as the last that was wanted counts as it.
+
+    Parameters
+    ----------
+    found, truth : float64 [queries, n], ascending; infinite where there is no neighbour.
+    radius : nobody beyond it was wanted.
+    """
+    present = np.isfinite(truth) & (truth <= radius)
+    last = np.where(present, truth, -np.inf).max(axis=1, initial=-np.inf)
+    return shares(present & (found <= last[:, None]), present)
 
 
 def approximate_join(
@@ -85,35 +179,30 @@ def approximate_join(
     FloatingPointError : a vector is not finite or, for the cosine, zero; names its id.
     ValueError : the recall is out of range, or the metric is the inner product, of which k-means knows nothing.
     """
-    if not 0 < recall <= 1:
-        raise ValueError(f"recall must be above 0 and at most 1, not {recall}")
-    if metric == "inner_product":
-        raise ValueError("the approximate join is one of euclidean or cosine distances, not of inner products")
+    refuse_recall(recall, metric)
+    if not len(ids):
+        return Neighbours.none(0, n), Measured.of(np.zeros(0), 1, 1)
     with threadpool_limits(1), Workers(threads) as workers:
-        rows = Prepared(ids, vectors, metric)
-        if rows.near <= n or rows.points - rows.near > FAR_POINTS:  # too few for lists, or too far apart for products
-            return join_within(rows, n), Measured(1.0, 1.0, 1.0, 0, 1, 1, len(rows) ** 2)
-        return _approximate(rows, n, recall, seed, workers.each)
+        run, count = workers.each, len(ids)
+        sample = in_sample(seed, ids, count)
+        cells, centre = make_lists(seed, ids[sample], vectors[sample], count, metric)
+        tuning, measuring = take_queries(seed, ids)
+        rows = Prepared(ids, vectors, metric, centre)
+        truth = _exact(rows, np.concatenate([tuning, measuring]), n, run)
+        some, others = slice(len(tuning)), slice(len(tuning), None)
 
+        present = np.isfinite(truth.distances[some])
+        by_id = np.argsort(ids, kind="stable")
+        named = np.where(present, truth.ids[some], ids[tuning][:, None])
+        near = vectors[by_id[np.searchsorted(ids, named, sorter=by_id)]]
+        depth = depths_of(cells, centre, metric, vectors[tuning], near)
+        nprobe = fewest_probes(depth, present, recall, len(cells))
 
-def _approximate(rows: Prepared, n: int, recall: float, seed: int, run: Run) -> tuple[Neighbours, Measured]:
-    by_hash = np.argsort(hash_ids(seed, "inverted lists", rows.ids), kind="stable")
-    tuning, measuring = by_hash[::-1][: 2 * QUERIES : 2], by_hash[::-1][1 : 2 * QUERIES : 2]
-    truth = _exact(rows, np.concatenate([tuning, measuring]), n, run)
-    present = np.isfinite(truth.distances)
-
-    cells = _lists(rows, by_hash, seed)
-    some = slice(len(tuning))
-    depth = _depths(rows, cells, tuning, truth.ids[some], present[some])
-    nprobe = fewest_probes(depth, present[some], recall, len(cells))
-
-    visits = Visits(rows, cells, nprobe, n, run)
-    found = visits.join()
-    others = slice(len(tuning), None)
-    near = present[others] & (found.distances[measuring] <= truth.distances[others, -1:])
-    mean, error = mean_and_error(shares(near, present[others]))
-    interval = max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)
-    return found, Measured(mean, *interval, len(measuring), nprobe, len(cells), visits.pairs)
+        listed = Listed(rows, Lists(cells, nprobe, centre), run)
+        del rows
+        found = visit_within(listed, n, run=run)
+        recalls = recalls_of(found.distances[measuring], truth.distances[others])
+        return found, Measured.of(recalls, nprobe, len(cells))
 
 
 def _exact(rows: Prepared, queries: NDArray[np.intp], n: int, run: Run) -> Neighbours:
@@ -125,23 +214,3 @@ def _exact(rows: Prepared, queries: NDArray[np.intp], n: int, run: Run) -> Neigh
 
     several = run(one, range(0, len(queries), _QUERIES_OF_TASK))
     return Neighbours(np.concatenate([one.ids for one in several]), np.concatenate([one.distances for one in several]))
-
-
-def _lists(rows: Prepared, by_hash: NDArray[np.intp], seed: int) -> InvertedLists:
-    """Lists around the centroids of a sample of the points that products see."""
-    lists = list_count(rows.near)
-    points = rows.group[by_hash]
-    sample = points[points < rows.near][: SAMPLE_ROWS * lists]
-    return InvertedLists.fit(rows.augmented.matrix[sample, :-2], lists, seed)
-
-
-def _depths(
-    rows: Prepared, cells: InvertedLists, queries: NDArray[np.intp], ids: NDArray[np.int64], present: NDArray[np.bool_]
-) -> NDArray[np.int32]:
-    """`depths` of the neighbours of some rows. The few points out of products' reach meet everyone: any will do."""
-    by_id = np.argsort(rows.ids, kind="stable")
-    named = np.where(present, ids, rows.ids[queries][:, None])
-    neighbours = by_id[np.searchsorted(rows.ids, named, sorter=by_id)]
-    of_query, of_neighbour = (np.minimum(rows.group[which], rows.near - 1) for which in (queries, neighbours))
-    x = rows.augmented.matrix[:, :-2]
-    return depths(cells, x[of_query], x[of_neighbour])

@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
+
+from awe_core.knn.metric import distances
 
 Vectors = NDArray[np.float32]
 Lists = NDArray[np.int32]
@@ -98,40 +101,102 @@ class InvertedLists:
         return self.probes(vectors, 1)[:, 0]
 
     def probes(self, vectors: Vectors, nprobe: int) -> Lists:
-        """The lists that every row visits, its own first: int32 [rows, at most as many as there are]."""
+        """The lists that every row visits, its own first: int32 [rows, at most as many as there are].
+
+        A row's depend on that row alone, whatever rows stand beside it: see `_doubt`.
+        """
         width = min(nprobe, len(self))
         found = np.empty((len(vectors), width), np.int32)
         for run in runs(len(vectors), _SCORED_ROWS):
-            found[run] = _largest(self._scores(vectors[run]), width)
+            x = vectors[run]
+            scores, doubt = self._scores(x), self._doubt(x)
+            chosen, doubtful = _largest(scores, width, 2 * doubt)
+            some = np.flatnonzero(doubtful)
+            if len(some):
+                chosen[some] = self._decided(x[some], scores[some], width, 2 * doubt[some])
+            found[run] = chosen
         return found
 
     def ranks(self, vectors: Vectors, lists: NDArray[np.integer]) -> Lists:
         """How many lists are nearer to a row than some are, int32 [rows, m] as `lists`: below nprobe it visits them."""
         found = np.empty(lists.shape, np.int32)
-        for run in runs(len(vectors), _SCORED_ROWS):
-            scores = self._scores(vectors[run])
-            asked = np.take_along_axis(scores, lists[run], axis=1)
-            scores.sort(axis=1)
-            for row, (ordered, these) in enumerate(zip(scores, asked, strict=True), run.start):
-                found[row] = len(self) - np.searchsorted(ordered, these, side="right")
+        for run in runs(len(vectors), max(1, _SCORED_ROWS // max(1, lists.shape[1]))):
+            x, asked = vectors[run], lists[run]
+            scores, doubt = self._scores(x), 2 * self._doubt(x)[:, None, None]
+            above = scores[:, None] - np.take_along_axis(scores, asked, axis=1)[:, :, None]
+            found[run] = np.count_nonzero(above > doubt, axis=2)
+            row, place, other = np.nonzero(np.abs(above) <= doubt)
+            own = asked[row, place]
+            theirs, ours = self._exact(x, row, other), self._exact(x, row, own)
+            nearer = (theirs > ours) | ((theirs == ours) & (other < own))
+            np.add.at(found[run], (row[nearer], place[nearer]), 1)
         return found
 
     def _scores(self, vectors: Vectors) -> Vectors:
         """xᵀc − ‖c‖²/2, larger where c is nearer: float32 [rows, lists]."""
         scores = vectors @ self.centroids.T
-        scores -= np.einsum("ij,ij->i", self.centroids, self.centroids) / np.float32(2)
+        scores -= self._halves.astype(np.float32)
         return scores
 
+    @cached_property
+    def _halves(self) -> NDArray[np.float64]:
+        """‖c‖²/2."""
+        return np.asarray(np.einsum("ij,ij->i", self.centroids, self.centroids, dtype=np.float64) / 2)
 
-def _largest(scores: Vectors, width: int) -> NDArray[np.intp]:
-    """The columns of the largest scores of every row, the largest first and the others in no order."""
-    first = scores.shape[1] - width
-    chosen = scores.argpartition(first, axis=1)[:, first:] if first else np.indices(scores.shape)[1]
-    best = np.take_along_axis(scores, chosen, axis=1).argmax(axis=1)[:, None]
-    own = np.take_along_axis(chosen, best, axis=1)
-    np.put_along_axis(chosen, best, chosen[:, :1].copy(), axis=1)
-    chosen[:, :1] = own
-    return chosen
+    def _exact(self, vectors: Vectors, rows: NDArray[np.integer], lists: NDArray[np.integer]) -> NDArray[np.float64]:
+        """The scores of pairs in float64, which decide: each depends on its row and centroid alone."""
+        return np.asarray(-distances(vectors, rows, self.centroids, lists, "inner_product") - self._halves[lists])
+
+    def _doubt(self, vectors: Vectors) -> Vectors:
+        """How far a float32 score may be from the one in float64: [rows].
+
+        The bits of a product of matrices depend on which rows stand in it. Scores nearer to each other than twice this
+        are decided in float64, so that a row lies in the same list and visits the same ones in any shard.
+        """
+        longest = math.sqrt(2 * float(self._halves.max()))
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        unit = 1.02 * (vectors.shape[1] + 4) * float(np.finfo(np.float32).epsneg)
+        return np.asarray(unit * longest * (lengths + longest) + 2.0**-100, np.float32)
+
+    def _decided(self, x: Vectors, scores: Vectors, width: int, doubt: Vectors) -> NDArray[np.intp]:
+        """`_largest` of doubtful rows: scores within doubt of the best and of the last are replaced by exact ones.
+
+        That moves none across the last place but where it belongs. Of equal ones the smaller list is nearer.
+        """
+        mixed = scores.astype(np.float64)
+        last = np.partition(mixed, len(self) - width, axis=1)[:, len(self) - width, None]
+        best, near = mixed.max(axis=1, keepdims=True), doubt[:, None].astype(np.float64)
+        row, column = np.nonzero((np.abs(mixed - last) <= near) | (mixed >= best - near))
+        mixed[row, column] = self._exact(x, row, column)
+        chosen, tied = _largest(mixed, width, np.zeros(len(x)))
+        some = np.flatnonzero(tied)
+        chosen[some] = np.argsort(-mixed[some], axis=1, kind="stable")[:, :width]
+        return chosen
+
+
+def _largest(
+    scores: NDArray[np.floating], width: int, doubt: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """(columns of the largest scores of every row, the largest first and the others in no order; whether they are none
+    but those, and the first is, by more than a doubt)."""
+    lists = scores.shape[1]
+    first, doubtful = lists - width, np.zeros(len(scores), bool)
+    if first:
+        order = scores.argpartition([first - 1, first], axis=1)
+        edge = np.take_along_axis(scores, order[:, first - 1 : first + 1], axis=1)
+        doubtful |= edge[:, 1] - edge[:, 0] <= doubt
+        chosen = order[:, first:].copy()
+    else:
+        chosen = np.indices(scores.shape)[1]
+    if width > 1:
+        values = np.take_along_axis(scores, chosen, axis=1)
+        best = values.argmax(axis=1)[:, None]
+        own = np.take_along_axis(chosen, best, axis=1)
+        np.put_along_axis(chosen, best, chosen[:, :1].copy(), axis=1)
+        chosen[:, :1] = own
+        values.partition(width - 2, axis=1)
+        doubtful |= values[:, -1] - values[:, -2] <= doubt
+    return chosen, doubtful
 
 
 def depths(cells: InvertedLists, queries: Vectors, neighbours: Vectors) -> Lists:
@@ -179,6 +244,7 @@ def mean_and_error(recalls: NDArray[np.float64]) -> tuple[float, float]:
     """The mean over queries, and its standard error; of no queries nothing is missed."""
     if not len(recalls):
         return 1.0, 0.0
+    recalls = np.sort(recalls)  # their order must not be seen in the last bits
     return float(recalls.mean()), float(recalls.std() / len(recalls) ** 0.5)
 
 

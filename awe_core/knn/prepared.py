@@ -80,6 +80,19 @@ class Centre:
         typical = float(np.median(sizes)) or float(sizes.max())
         return cls(mean, float(2.0 ** -np.ceil(np.log2(typical))) if typical else 1.0)
 
+    def centred(self, vectors: NDArray[np.float32], metric: Metric) -> NDArray[np.float64]:
+        """The points of some rows around this centre, float64 [rows, d]. Each depends on its row alone, to the bit."""
+        x = np.asarray(points(vectors, metric))
+        if metric != "inner_product":
+            x -= self.mean
+        x *= self.scale
+        return x
+
+
+def too_far(x: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which centred points are too far out for the product: bool [rows]."""
+    return np.asarray(np.abs(x).max(axis=1, initial=0.0) > _FARTHEST)
+
 
 @dataclass(frozen=True)
 class Augmented:
@@ -196,7 +209,7 @@ class Prepared:
         self.augmented = Augmented.empty(self.points, d, self.metric, np.float32)
         far = []
         for these, x in self._runs():
-            out = np.abs(x).max(axis=1, initial=0.0) > _FARTHEST
+            out = too_far(x)
             if out.any():
                 far.append(these.start + np.flatnonzero(out))
                 x[out] = 0.0
@@ -207,11 +220,7 @@ class Prepared:
     def _runs(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         for start in range(0, self.points, _RUN_ROWS):
             these = slice(start, start + _RUN_ROWS)
-            x = np.asarray(points(self.vectors[self.first[these]], self.metric))
-            if self.metric != "inner_product":
-                x -= self.centre.mean
-            x *= self.centre.scale
-            yield these, x
+            yield these, self.centre.centred(self.vectors[self.first[these]], self.metric)
 
     def _put_last(self, far: NDArray[np.intp]) -> None:
         near = np.delete(np.arange(self.points), far)

@@ -3,82 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from awe_core.knn.join import knn_join
 from awe_core.neighbours import NOBODY, Neighbours
-from pipelines import cli
-from pipelines.filesystem import BeamFileSystem
-from pipelines.neighbour_dataset import NeighbourDataset
-from schemas import convert, tables
-from schemas.manifest import MANIFEST, Manifest, read_manifest
-from schemas.parts import PartReader, PartWriter
-
-FS, D, BLOCK_ROWS = BeamFileSystem(), 6, 64
-Awe = Callable[..., int]
-
-
-@pytest.fixture
-def awe(capfd) -> Awe:
-    """Types a command; what it printed is on `awe.err`."""
-
-    def run(*arguments: str) -> int:
-        try:
-            cli.main(["knn", *arguments])
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-        else:
-            status = 0
-        run.err = capfd.readouterr().err  # type: ignore[attr-defined]
-        return status
-
-    return run
-
-
-def write(folder: Path, ids: np.ndarray, vectors: np.ndarray, rows_of_part: tuple[int, ...]) -> str:
-    """A dataset of embeddings."""
-    parts, start = [], 0
-    for index, rows in enumerate(rows_of_part):
-        with PartWriter(FS, str(folder), index, tables.embeddings(D)) as writer:
-            for first in range(start, start + rows, BLOCK_ROWS):
-                these = slice(first, min(first + BLOCK_ROWS, start + rows))
-                labels = pa.array([[0]] * (these.stop - these.start), tables.LIST_INT)
-                columns = {"id": pa.array(ids[these]), "embedding": convert.vector_array(vectors[these])}
-                writer.write(pa.table({**columns, "labels": labels}))
-        parts.append(writer.part)
-        start += rows
-    facts = {"dimension": D, "labels": 1, "block_rows": BLOCK_ROWS}
-    (folder / MANIFEST).write_bytes(Manifest.of(folder.name, parts, tables.embeddings(D), facts).to_bytes())
-    return str(folder)
+from schemas.manifest import read_manifest
+from tests.pipelines.joined import FS, D, read, same, write
 
 
 def rows(seed: int, count: int, first_id: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Ids out of order, and vectors of few values: ties and duplicates."""
     rng = np.random.default_rng(seed)
     return first_id + rng.permutation(count).astype(np.int64), rng.integers(0, 3, (count, D)).astype(np.float32)
-
-
-def read(directory: str) -> tuple[np.ndarray, Neighbours]:
-    dataset = NeighbourDataset(directory, read_manifest(FS, directory, "knn"))
-    ids, found = [np.zeros(0, np.int64)], []
-    for part in dataset.manifest.parts:
-        with PartReader(FS, directory, part) as reader:
-            for block in range(reader.blocks):
-                ids.append(convert.integers(reader.block(block), "id", "here"))
-                found.append(dataset.block(reader, block))
-    return np.concatenate(ids), Neighbours(
-        np.concatenate([one.ids for one in found]), np.concatenate([one.distances for one in found])
-    )
-
-
-def same(found: Neighbours, expected: Neighbours) -> None:
-    np.testing.assert_array_equal(found.ids, expected.ids)
-    np.testing.assert_array_equal(found.distances, expected.distances)
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "inner_product"])

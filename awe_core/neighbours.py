@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +38,32 @@ class Neighbours:
     def nbytes(self) -> int:
         return int(self.ids.nbytes + self.distances.nbytes)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without the places where there is nobody: most of what a shard adds late in a join is such places."""
+        filled = self.ids != NOBODY
+        lengths = np.count_nonzero(filled, axis=1).astype(np.int32)
+        packed = self.ids.shape[1], lengths, self.ids[filled], self.distances[filled]
+        return _unpacked, (*packed, self.base_rows, self.undecided)
+
     @classmethod
     def none(cls, queries: int, n: int) -> Neighbours:
         """No neighbour of any query: the neutral element of `merge`."""
         return cls(np.full((queries, n), NOBODY), np.full((queries, n), np.inf))
+
+
+def _unpacked(
+    n: int,
+    lengths: NDArray[np.int32],
+    ids: NDArray[np.int64],
+    distances: NDArray[np.float64],
+    base_rows: int,
+    undecided: int,
+) -> Neighbours:
+    """The places of a row that are filled are its first: neighbours are ordered by distance, nobody's is infinite."""
+    found = Neighbours.none(len(lengths), n)
+    filled = np.arange(n) < lengths[:, None]
+    found.ids[filled], found.distances[filled] = ids, distances
+    return Neighbours(found.ids, found.distances, base_rows, undecided)
 
 
 def nearest(ids: NDArray[np.int64], distances: NDArray[np.float64], n: int) -> Neighbours:

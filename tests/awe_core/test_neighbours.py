@@ -103,3 +103,20 @@ def test_there_must_be_something_to_merge() -> None:
 def test_size_in_bytes_is_sixteen_a_place() -> None:
     assert Neighbours.none(5, 7).nbytes == 16 * 5 * 7
     assert len(Neighbours.none(5, 7)) == 5
+
+
+@given(st.integers(0, 5), st.integers(0, 6), st.integers(0, 2**32 - 1))
+def test_pickled_without_the_places_where_there_is_nobody(queries: int, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    filled = np.arange(n) < rng.integers(0, n + 1, queries)[:, None]
+    ids = np.where(filled, rng.integers(-9, 9, (queries, n)), NOBODY)
+    distances = np.where(filled, np.sort(rng.random((queries, n)), axis=1), np.inf)
+    again = pickle.loads(pickle.dumps(Neighbours(ids, distances, 70, 3)))
+    np.testing.assert_array_equal(again.ids, ids)
+    np.testing.assert_array_equal(again.distances, distances)
+    assert (again.base_rows, again.undecided) == (70, 3)
+
+
+def test_a_pickle_is_as_small_as_what_was_found() -> None:
+    sizes = [len(pickle.dumps(Neighbours.none(1000, n))) for n in (1, 100)]
+    assert sizes[0] == pytest.approx(sizes[1], abs=10)

@@ -27,7 +27,8 @@ from awe_core.knn import tiles
 from awe_core.knn.expand import in_rows
 from awe_core.knn.metric import Metric
 from awe_core.knn.prepared import Base, Centre, Prepared, prepare
-from awe_core.knn.selection import Pools, selection
+from awe_core.knn.selection import Pools
+from awe_core.knn.selection_choice import selection
 from awe_core.knn.settle import FAR_POINTS, least_scores, settle
 from awe_core.knn.sparse import SparseRows, search_sparse
 from awe_core.neighbours import Neighbours, merge, stacked

@@ -9,13 +9,11 @@ only what has to be compared in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from awe_core.kernels import KernelName
 
 Floats = NDArray[Any]
 Index = NDArray[np.int64]
@@ -192,12 +190,3 @@ def _where(hit: NDArray[np.bool_], scores: Floats) -> tuple[Index, Index, Floats
         places = 8 * words[found >> 3] + (found & 7)
     row = places // width
     return row, places - row * width, scores.reshape(-1)[places]
-
-
-def selection(kernel: KernelName) -> Callable[[], Selection]:
-    """What makes the selection of a thread. Raises ModuleNotFoundError where numba is asked for and not installed."""
-    if kernel == "numpy":
-        return NumpySelection
-    from awe_core.knn.selection_numba import NumbaSelection
-
-    return NumbaSelection

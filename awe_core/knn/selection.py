@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-
 Floats = NDArray[Any]
 Index = NDArray[np.int64]
 

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.knn.approximate import approximate_join
-from awe_core.knn.join import join_both, join_within, knn_join
-from awe_core.knn.prepared import Centre, Prepared
-from awe_core.neighbours import Neighbours, merge
-from awe_core.threads import Workers
+from awe_core.knn.join import knn_join
+from awe_core.knn.shards import extended
+from awe_core.neighbours import Neighbours, stacked
 from benchmarks.processes import own_peak_bytes
 from benchmarks.recall import Truth, interval
 from benchmarks.training import THREADS, say
@@ -103,25 +102,10 @@ def append(base: Path, n: int, kernel: str, new: int) -> None:
 
 
 def appended(vectors: NDArray[np.float32], new: int, known: Neighbours, n: int, kernel: str) -> Neighbours:
-    """Known rows × new ones, which serves both sides, in as many pieces as threads; and the new among themselves."""
-    centre = Centre.of(vectors, "euclidean")
-    old = len(vectors) - new
-
-    def prepared(rows: NDArray[np.int64]) -> Prepared:
-        return Prepared(rows, vectors[rows], "euclidean", centre)
-
-    pieces = np.array_split(np.arange(old), THREADS)
-    arrived = prepared(np.arange(old, len(vectors)))
-    with Workers(THREADS) as workers:
-        both = workers.map(lambda piece: join_both(prepared(pieces[piece]), arrived, n, kernel), THREADS)
-    before = merge([known, stacked([one for one, _ in both])], n)
-    after = merge([*(other for _, other in both), join_within(arrived, n, kernel)], n)
-    return stacked([before, after])
-
-
-def stacked(several: list[Neighbours]) -> Neighbours:
-    """The neighbours of other queries, one below the other."""
-    return Neighbours(np.concatenate([one.ids for one in several]), np.concatenate([one.distances for one in several]))
+    """The neighbours of all rows, of which the last are new."""
+    ids, old = ids_of(vectors), len(vectors) - new
+    rows = ids[:old], vectors[:old], ids[old:], vectors[old:]
+    return stacked(extended(known, *rows, n, threads=THREADS, kernel=kernel), n)
 
 
 if __name__ == "__main__":

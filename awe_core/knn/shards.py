@@ -6,9 +6,11 @@ Pools are those of two groups, whatever the size of the shards. What the pairs b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from awe_core.examples import Features
 from awe_core.knn.join import GROUP_ROWS, KernelChoice, join_both, join_within, search
@@ -16,6 +18,10 @@ from awe_core.knn.metric import Metric
 from awe_core.knn.prepared import Centre, Prepared, prepare
 from awe_core.knn.sparse import SparseRows
 from awe_core.neighbours import Neighbours, merge, stacked
+from awe_core.threads import Workers
+
+SAMPLE_ROWS = 4096
+"""Rows of each side from which the centre of a base that has grown is made."""
 
 Rows = Prepared | SparseRows
 Reach = NDArray[np.float64]
@@ -82,6 +88,48 @@ def search_shard(
     for group in base:
         side.add(0, search(group, queries, n, kernel, side.reach(0), leave_self_out))
     return side.neighbours()
+
+
+def extended(
+    known: Neighbours,
+    ids: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    new_ids: NDArray[np.int64],
+    new_vectors: NDArray[np.float32],
+    n: int,
+    metric: Metric = "euclidean",
+    threads: int = 1,
+    kernel: KernelChoice = "auto",
+) -> tuple[Neighbours, Neighbours]:
+    """The neighbours of a base that has grown: of its old rows and of its new ones, in all of it.
+
+    Only pairs with a new row are scored; what is known of an old row is its reach.
+
+    Parameters
+    ----------
+    known : the neighbours of the old rows in the base as it was, n of each, own rows left out.
+    ids, vectors : the old rows; new_ids, new_vectors : the new ones. int64 [rows] and float32 [rows, d].
+
+    Returns
+    -------
+    What `awe_core.knn.join.knn_join` finds in old and new rows together, for the old and for the new.
+    """
+    if not len(new_ids):
+        return known, replace(Neighbours.none(0, n), base_rows=known.base_rows)
+    with threadpool_limits(1), Workers(threads) as workers:
+        centre = Centre.of(np.concatenate([vectors[:SAMPLE_ROWS], new_vectors[:SAMPLE_ROWS]]), metric)
+        arrived = prepared_groups(new_ids, new_vectors, metric, centre)
+        within = join_shard(arrived, n, kernel, np.full(len(new_ids), np.inf), True)
+
+        def meet(these: slice) -> tuple[Neighbours, Neighbours]:
+            group = prepared_groups(ids[these], vectors[these], metric, centre)
+            reaches = known.distances[these, -1], within.distances[:, -1]
+            return join_shards(group, arrived, n, kernel, reaches, True)
+
+        cuts = [slice(first, first + GROUP_ROWS) for first in range(0, len(ids), GROUP_ROWS)]
+        found = workers.each(meet, cuts)
+    of_old = stacked([old for old, _ in found], n)
+    return merge([known, of_old], n), merge([within, *(new for _, new in found)], n)
 
 
 class _Side:

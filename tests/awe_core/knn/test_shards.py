@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from awe_core.knn import shards
 from awe_core.knn.join import knn_join
 from awe_core.knn.prepared import Centre
 from awe_core.knn.shards import join_shard, join_shards, prepared_groups, search_shard
-from awe_core.neighbours import Neighbours, merge
+from awe_core.neighbours import Neighbours, merge, stacked
 
 N, D = 7, 5
 
@@ -56,6 +57,16 @@ def test_what_is_known_shortens_answers_and_changes_none():
     whole = knn_join(np.concatenate([one[0], other[0]]), np.concatenate([one[1], other[1]]), N, *one)
     same(merge([known, short], N), whole)
     assert np.isinf(short.distances).sum() > 0
+
+
+@pytest.mark.parametrize("new", [0, 1, 30])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_base_that_has_grown_has_the_neighbours_of_the_whole(new, threads, monkeypatch):
+    monkeypatch.setattr(shards, "GROUP_ROWS", 16)
+    old, arrived = shard(0, 50), shard(1, new, first_id=50)
+    known = knn_join(*old, N)
+    found = stacked(shards.extended(known, *old, *arrived, N, threads=threads), N)
+    same(found, knn_join(*(np.concatenate(both) for both in zip(old, arrived, strict=True)), N))
 
 
 def test_no_rows_make_no_groups():

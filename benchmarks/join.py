@@ -9,7 +9,6 @@ AWE_DATA holds.
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -22,11 +21,12 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.cases import LeftOut, data_root, run_cases
 from benchmarks.datasets import CIFAR
 from benchmarks.grown import gaussian, grown, seedlings
 from benchmarks.processes import Outcome, ProgramFailed, run
 from benchmarks.recall import Truth
-from benchmarks.report import Case, last_line, spread, table
+from benchmarks.report import Case, last_line, spread
 from benchmarks.training import THREADS
 
 N = 20
@@ -93,10 +93,6 @@ class Bench:
             truth = Truth.of(np.load(base), TRUTH_QUERIES, N)
             np.savez(path, queries=truth.queries, bounds=truth.bounds)
         return path
-
-
-class LeftOut(Exception):
-    """A case that cannot be run here; the message says why."""
 
 
 def exact(bench: Bench) -> list[Case]:
@@ -301,31 +297,10 @@ def _saved(bench: Bench, name: str, vectors: NDArray[np.float32]) -> Path:
 
 
 def _cifar(rows: int) -> NDArray[np.float32]:
-    root = os.environ.get("AWE_DATA")
-    if not root:
-        raise LeftOut("the variable AWE_DATA is not set")
-    absent = [name for name in CIFAR if not (Path(root) / name).is_file()]
-    if absent:
-        raise LeftOut(f"{Path(root) / absent[0]} is missing")
-    return grown(*seedlings(Path(root)), rows)
+    return grown(*seedlings(data_root(CIFAR)), rows)
 
 
 _MADE: dict[str, Callable[[int], NDArray[np.float32]]] = {"gaussian": gaussian, "cifar": _cifar}
-
-
-def run_cases(bench: Bench, cases: Sequence[Callable[[Bench], list[Case]]]) -> list[Case]:
-    """Run the cases in turn, saying which were left out and why."""
-    measured, left_out = list[Case](), list[str]()
-    for case in cases:
-        title = (case.__doc__ or "").splitlines()[0]
-        bench.say(title)
-        try:
-            measured += case(bench)
-        except LeftOut as reason:
-            left_out.append(f"left out: {title} {reason}")
-            bench.say(f"  left out: {reason}")
-    bench.say("\n".join(["", *left_out, *([table(measured)] if measured else [])]))
-    return measured
 
 
 @click.command()

@@ -7,7 +7,6 @@ Ours and the peer run in turn, each in a process of its own. Real data is read f
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import sys
@@ -22,10 +21,11 @@ import numpy as np
 import psutil
 
 from benchmarks import datasets
+from benchmarks.cases import LeftOut, data_root, run_cases
 from benchmarks.lightfm import EPOCHS, LightFM, Lines, best_validation, pairs_per_second, seconds_to
 from benchmarks.ours_synthetic import MEMORY_BOUND
 from benchmarks.processes import Outcome, ProgramFailed, run
-from benchmarks.report import Case, last_line, spread, table
+from benchmarks.report import Case, last_line, spread
 
 # Epochs of LightFM's repetitions on dense features, where one takes long and all take the same time; its quality is
 # that of the twenty epochs by which its rate was chosen.
@@ -67,13 +67,9 @@ class Bench:
         return path
 
 
-class LeftOut(Exception):
-    """A case that cannot be run here; the message says why."""
-
-
 def dense(bench: Bench) -> list[Case]:
     """1. CIFAR-100, 474 dense features, D = 64."""
-    data = bench.data("cifar100", datasets.cifar(_root(datasets.CIFAR)))
+    data = bench.data("cifar100", datasets.cifar(data_root(datasets.CIFAR)))
     rate, chosen = bench.lightfm.choose_rate(data, bench.say)
     mine, theirs = list[Lines](), list[Lines]()
     for turn in bench.turns():
@@ -91,7 +87,7 @@ def dense(bench: Bench) -> list[Case]:
 
 def one_hot(bench: Bench) -> list[Case]:
     """2. Gowalla, one-hot users, D = 64: the pooled draw, and the paper's beside it."""
-    data = bench.data("gowalla", datasets.gowalla(_root(datasets.GOWALLA)))
+    data = bench.data("gowalla", datasets.gowalla(data_root(datasets.GOWALLA)))
     rate = bench.lightfm_rate(data)
     runs: dict[str, list[Lines]] = {name: [] for name in ("LightFM", "pooled", _PAPERS_DRAW)}
     for turn in bench.turns():
@@ -183,17 +179,6 @@ CASES: dict[str, Callable[[Bench], list[Case]]] = {
 }
 
 
-def _root(names: Sequence[str]) -> Path:
-    """The folder of the real data. Raises LeftOut where it lacks one of these files."""
-    root = os.environ.get("AWE_DATA")
-    if not root:
-        raise LeftOut("the variable AWE_DATA is not set")
-    absent = [name for name in names if not (Path(root) / name).is_file()]
-    if absent:
-        raise LeftOut(f"{Path(root) / absent[0]} is missing")
-    return Path(root)
-
-
 def _check_room(scratch: Path, wanted: int) -> None:
     """Raises LeftOut where neither the disk nor the memory for the twin in memory suffices."""
     for what, free in (("disk", shutil.disk_usage(scratch).free), ("memory", psutil.virtual_memory().available)):
@@ -207,21 +192,6 @@ def _column(outcomes: Sequence[Outcome], name: str) -> list[Any]:
 
 def _milli(seconds: Sequence[float]) -> str:
     return spread([1000 * value for value in seconds])
-
-
-def run_cases(bench: Bench, cases: Sequence[Callable[[Bench], list[Case]]]) -> list[Case]:
-    """Run the cases in turn, saying which were left out and why."""
-    measured, left_out = list[Case](), list[str]()
-    for case in cases:
-        title = (case.__doc__ or "").splitlines()[0]
-        bench.say(title)
-        try:
-            measured += case(bench)
-        except LeftOut as reason:
-            left_out.append(f"left out: {title} {reason}")
-            bench.say(f"  left out: {reason}")
-    bench.say("\n".join(["", *left_out, *([table(measured)] if measured else [])]))
-    return measured
 
 
 @click.command()

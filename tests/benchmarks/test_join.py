@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks import join
-from benchmarks.join import Bench, LeftOut, Setting, cheapest, exponent, grid
+from benchmarks.cases import LeftOut
+from benchmarks.join import Bench, Setting, cheapest, exponent, grid
 from benchmarks.join_peer import Job, brute, without
 from benchmarks.recall import Truth
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cases import LeftOut, run_cases
 from benchmarks.lightfm import LightFM
 from benchmarks.report import Case
-from benchmarks.trainer import Bench, LeftOut, dense, one_hot, run_cases
+from benchmarks.trainer import Bench, dense, one_hot
 from benchmarks.training import settings
 
 CASE = Case("measured", 2.0, 1.0, 2.0, 1.0)

@@ -20,9 +20,6 @@ from awe_core.knn.sparse import SparseRows
 from awe_core.neighbours import Neighbours, merge, stacked
 from awe_core.threads import Workers
 
-SAMPLE_ROWS = 4096
-"""Rows of each side from which the centre of a base that has grown is made."""
-
 Rows = Prepared | SparseRows
 Reach = NDArray[np.float64]
 
@@ -117,7 +114,7 @@ def extended(
     if not len(new_ids):
         return known, replace(Neighbours.none(0, n), base_rows=known.base_rows)
     with threadpool_limits(1), Workers(threads) as workers:
-        centre = Centre.of(np.concatenate([vectors[:SAMPLE_ROWS], new_vectors[:SAMPLE_ROWS]]), metric)
+        centre = Centre.of(vectors, metric)
         arrived = prepared_groups(new_ids, new_vectors, metric, centre)
         within = join_shard(arrived, n, kernel, np.full(len(new_ids), np.inf), True)
 

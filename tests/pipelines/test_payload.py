@@ -10,18 +10,17 @@ from pipelines.errors import DataError, unwrap
 from pipelines.job import make_runner, pipeline_options
 from pipelines.knn_join import KnnJoin
 from pipelines.payload import AttachPayload
+from schemas.parts import PartReader
 from tests.pipelines.test_knn_join import FS, dataset
 
 
-def labels_by_id(base) -> dict[int, list[int]]:
-    from schemas.parts import PartReader
-
+def vectors_by_id(base) -> dict[int, list[float]]:
     found = {}
     for part in base.manifest.parts:
         with PartReader(FS, base.directory, part) as reader:
             for block in range(reader.blocks):
-                table = reader.block(block, ["id", "labels"]).to_pydict()
-                found |= dict(zip(table["id"], table["labels"], strict=True))
+                table = reader.block(block, ["id", "embedding"]).to_pydict()
+                found |= dict(zip(table["id"], table["embedding"], strict=True))
     return found
 
 
@@ -35,7 +34,7 @@ def run(base, queries, column: str, check) -> None:
 def test_every_neighbour_has_its_value_and_nobody_none(tmp_path):
     base, _, _ = dataset(tmp_path / "base", 0, 0)
     queries, _, _ = dataset(tmp_path / "queries", 1, 1000)
-    expected = labels_by_id(base)
+    expected = vectors_by_id(base)
 
     def check(found):
         assert found
@@ -43,7 +42,7 @@ def test_every_neighbour_has_its_value_and_nobody_none(tmp_path):
             assert values.to_pylist() == [expected.get(int(i)) for i in neighbours.ids.ravel()]
             assert values.null_count == (neighbours.ids.shape[1] - len(expected)) * len(neighbours)
 
-    run(base, queries, "labels", check)
+    run(base, queries, "embedding", check)
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path):

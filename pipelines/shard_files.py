@@ -21,6 +21,8 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.errors import DataError
+
 _OPEN: dict[str, ShardFiles] = {}
 _GUARD = threading.Lock()
 
@@ -57,6 +59,8 @@ class ShardFiles:
         """Take a share of the folder's lock; whoever removes the folder has it alone, so look whether it still is."""
         while True:
             self._folder.mkdir(mode=0o700, exist_ok=True)
+            if self._folder.is_symlink() or self._folder.stat().st_uid != os.getuid():
+                raise DataError(f"{self._folder}: belongs to somebody else; remove it, or set TMPDIR to another folder")
             self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             if (self._folder / "lock").exists() and os.path.samestat(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.shard_files import hold_shard_files
+from schemas.errors import DataError
 
 ROWS = np.arange(10), np.ones((10, 4), np.float32)
 BYTES = sum(array.nbytes for array in ROWS)
@@ -62,6 +63,17 @@ def test_jobs_do_not_share(scratch):
     one.close()
     other.close()
     assert not list(scratch.iterdir())
+
+
+def test_a_folder_that_is_a_link_is_not_written_to(scratch):
+    files = hold_shard_files("job", BYTES)
+    folder = next(scratch.iterdir())
+    files.close()
+    (scratch / "elsewhere").mkdir()
+    folder.symlink_to(scratch / "elsewhere")
+    with pytest.raises(DataError, match="belongs to somebody else"):
+        hold_shard_files("job", BYTES)
+    assert not list((scratch / "elsewhere").iterdir())
 
 
 def test_the_last_process_removes_the_folder(scratch):

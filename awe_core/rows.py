@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,11 @@ def structure(matrix: sp.csr_matrix) -> sp.csr_matrix:
 def union(left: sp.csr_matrix, right: sp.csr_matrix) -> sp.csr_matrix:
     """Entries stored in either matrix, int8 CSR with sorted indices; the values say nothing."""
     return (structure(left) + structure(right)).tocsr()
+
+
+def runs(rows: int, length: int) -> Sequence[slice]:
+    """Slices of `length` rows, the last one shorter."""
+    return [slice(start, min(start + length, rows)) for start in range(0, rows, length)]
 
 
 def ranges(starts: NDArray[np.integer], lengths: NDArray[np.integer]) -> NDArray[np.intp]:

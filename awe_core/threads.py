@@ -6,10 +6,18 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
+
+Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+"""Does a task for every item, in whatever threads, and gives the results in the order of the items."""
+
+
+def in_turn(task: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """The tasks one after another, in this thread."""
+    return [task(item) for item in items]
 
 
 def available_threads() -> int:

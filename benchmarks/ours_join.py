@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.knn.approximate import approximate_join
-from awe_core.knn.join import knn_join
-from awe_core.knn.shards import extended
+from awe_core.knn.join import extended, knn_join
 from awe_core.neighbours import Neighbours, stacked
 from benchmarks.processes import own_peak_bytes
 from benchmarks.recall import Truth, interval

@@ -31,9 +31,9 @@ from awe_core.knn.approximate import (
 )
 from awe_core.knn.inverted_lists import InvertedLists, fewest_probes
 from awe_core.knn.join import KernelChoice
+from awe_core.knn.join import search as exact_search
 from awe_core.knn.metric import Metric
-from awe_core.knn.prepared import Centre, prepare
-from awe_core.knn.shards import Rows, search_shard
+from awe_core.knn.prepared import Base, Centre, prepare
 from awe_core.knn.visits import Lists
 from awe_core.neighbours import NOBODY, Neighbours, merge
 from pipelines import counters
@@ -284,28 +284,26 @@ class _SearchQueries(beam.DoFn):
 
     def process(self, index: int, cells: Cells, queries: _Queries) -> Iterator[tuple[int, _Answer]]:
         search = self._search
-        groups = search.load(index, self._files).groups
+        base = search.load(index, self._files).base
         with counters.kernel("search"):
-            tuning, measuring = (self._exact(groups, asked) for asked in (queries.tuning, queries.measuring))
-            nearby = _vectors_of(groups, tuning.ids, queries.tuning.vectors.shape[1])
+            tuning, measuring = (self._exact(base, asked) for asked in (queries.tuning, queries.measuring))
+            nearby = _vectors_of(base, tuning.ids, queries.tuning.vectors.shape[1])
             depth = depths_of(*cells, search.metric, queries.tuning.vectors, nearby)
         yield 0, (tuning, measuring, depth)
 
-    def _exact(self, groups: list[Rows], asked: _Drawn) -> Neighbours:
+    def _exact(self, base: Base, asked: _Drawn) -> Neighbours:
         search = self._search
         rows = prepare(asked.ids, asked.vectors, search.metric, search.centre)
-        reach = np.full(len(asked.ids), np.inf)
-        return search_shard(groups, rows, search.n, search.kernel, reach, search.leave_self_out)
+        return exact_search(base, rows, search.n, search.kernel, None, search.leave_self_out)
 
 
-def _vectors_of(groups: Sequence[Rows], ids: NDArray[np.int64], d: int) -> NDArray[np.float32]:
+def _vectors_of(base: Base, ids: NDArray[np.int64], d: int) -> NDArray[np.float32]:
     """The vectors of some rows of a shard, float32 [..., d]; of `NOBODY`, zeros."""
     found = np.zeros((*ids.shape, d), np.float32)
-    for group in groups:
-        order = np.argsort(group.ids, kind="stable")
-        rows = order[np.minimum(np.searchsorted(group.ids, ids, sorter=order), len(order) - 1)]
-        here = (group.ids[rows] == ids) & (ids != NOBODY)
-        found[here] = group.vectors[rows[here]]
+    order = np.argsort(base.ids, kind="stable")
+    rows = order[np.minimum(np.searchsorted(base.ids, ids, sorter=order), len(order) - 1)]
+    here = (base.ids[rows] == ids) & (ids != NOBODY)
+    found[here] = base.vectors[rows[here]]
     return found
 
 

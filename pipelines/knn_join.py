@@ -13,7 +13,7 @@ The base with itself may also be joined by lists (`approximate_join`): the tasks
 compare the rows of a list with those that visit it.
 
 Memory of a worker process: `LOADED_SHARDS` shards, 8d + 76 bytes a row each, of which the vectors, 4d, are mapped files
-that other processes share; of a task, 64 · n bytes a row of two shards, and the pools of two groups, 30 MB at n = 20.
+that other processes share; of a task, 64 · n bytes and a pool of 8(3(n + 1) + 32) + 25 bytes a row of two shards.
 By lists a row of a shard has 12 bytes more for every list that it visits, and all rows of two shards have pools,
 24 · n + 300 bytes each.
 """
@@ -33,11 +33,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from awe_core.examples import Features
-from awe_core.knn.join import KernelChoice
+from awe_core.knn.join import KernelChoice, join_both, join_within, search
 from awe_core.knn.metric import Metric
 from awe_core.knn.plan import LOADED_SHARDS
-from awe_core.knn.prepared import Centre, Prepared, prepare
-from awe_core.knn.shards import Rows, join_shard, join_shards, prepared_groups, search_shard
+from awe_core.knn.prepared import Base, Centre, Prepared, prepare
 from awe_core.knn.visits import Listed, Lists, visit_between, visit_within
 from awe_core.neighbours import Neighbours, merge
 from pipelines import counters
@@ -141,18 +140,18 @@ class _Loaded:
 
     Attributes
     ----------
-    rows : in groups; in lists where the join is one of lists.
+    rows : prepared; in lists where the join is one of lists.
     reach : per row, the distance of the n-th neighbour found so far by any task of this process: no answer beyond it is
         needed. What a task leaves out so depends on what came before it; what all of them find together does not.
     """
 
-    rows: list[Rows] | Listed
+    rows: Base | Listed
     reach: NDArray[np.float64]
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def groups(self) -> list[Rows]:
-        assert isinstance(self.rows, list)
+    def base(self) -> Base:
+        assert not isinstance(self.rows, Listed)
         return self.rows
 
     def within(self, radius: float) -> NDArray[np.float64]:
@@ -221,7 +220,7 @@ class Search:
         return sum(shard.rows for shard in self.shards)
 
     def load(self, index: int, files: ShardFiles, lists: Lists | None = None) -> _Loaded:
-        """A shard, in groups or in lists."""
+        """A shard, prepared or in lists."""
         shard = self.shards[index]
         counters.member("base_shards", str(index))
         key = (self.job, shard.key, None if lists is None else lists.key)
@@ -235,13 +234,12 @@ class Search:
         if lists is not None:
             rows = Listed(Prepared(ids, vectors, self.metric, lists.centre), lists)
             return _Loaded(rows, np.full(shard.rows, np.inf))
-        groups = prepared_groups(ids, vectors, self.metric, self.centre)
         reach = [np.full(part.rows, np.inf) for *_, part in shard.parts]
         for i, (position, _, index, _) in enumerate(shard.parts):
             dataset = self.known[position]
             if dataset is not None:
                 reach[i] = dataset.reach(self.fs, index)
-        return _Loaded(groups, np.concatenate(reach))
+        return _Loaded(self.prepared(ids, vectors), np.concatenate(reach))
 
     def is_known(self, shard: int) -> bool:
         """Whether the neighbours of a shard's rows in all shards of its kind are known."""
@@ -264,23 +262,26 @@ class Search:
         reach = shard.within(radius)
         if isinstance(shard.rows, Listed):
             return visit_within(shard.rows, self.n, reach, self.leave_self_out)
-        return join_shard(shard.rows, self.n, self.kernel, reach, self.leave_self_out)
+        assert isinstance(shard.rows, Prepared)
+        return join_within(shard.rows, self.n, self.kernel, reach, self.leave_self_out)
 
     def _across(self, one: _Loaded, other: _Loaded, radius: float) -> tuple[Neighbours, Neighbours]:
         reaches = one.within(radius), other.within(radius)
         if isinstance(one.rows, Listed):
             assert isinstance(other.rows, Listed)
             return visit_between(one.rows, other.rows, self.n, reaches, self.leave_self_out)
-        return join_shards(one.rows, other.groups, self.n, self.kernel, reaches, self.leave_self_out)
+        assert isinstance(one.rows, Prepared)
+        assert isinstance(other.rows, Prepared)
+        return join_both(one.rows, other.rows, self.n, self.kernel, *reaches, self.leave_self_out)
 
-    def prepared(self, ids: NDArray[np.int64], vectors: Features) -> Rows:
-        """Queries, ready for the join."""
+    def prepared(self, ids: NDArray[np.int64], vectors: Features) -> Base:
+        """Rows or queries, ready for the join."""
         return prepare(ids, vectors, self.metric, self.centre)
 
-    def among(self, shard: _Loaded, queries: Rows, known: Neighbours, radius: float) -> Neighbours:
+    def among(self, shard: _Loaded, queries: Base, known: Neighbours, radius: float) -> Neighbours:
         """The neighbours of queries in a shard, but for those beyond the ones known."""
         reach = np.minimum(known.distances[:, -1], radius)
-        return search_shard(shard.groups, queries, self.n, self.kernel, reach, self.leave_self_out)
+        return search(shard.base, queries, self.n, self.kernel, reach, self.leave_self_out)
 
     def _by_block(self, index: int, shard: _Loaded, found: Neighbours) -> Iterator[Found]:
         shard.learn(found)

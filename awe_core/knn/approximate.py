@@ -29,9 +29,9 @@ from awe_core.knn.inverted_lists import (
 from awe_core.knn.join import search
 from awe_core.knn.metric import Metric, refuse_unusable
 from awe_core.knn.prepared import Centre, Prepared, too_far
-from awe_core.knn.visits import Listed, Lists, Run, visit_within
+from awe_core.knn.visits import Listed, Lists, visit_within
 from awe_core.neighbours import Neighbours
-from awe_core.threads import Workers
+from awe_core.threads import Run, Workers
 
 QUERIES = 1000
 """Exact queries of the sample that finds nprobe, and of the other one that measures the recall."""
@@ -187,7 +187,7 @@ def approximate_join(
         sample = in_sample(seed, ids, count)
         cells, centre = make_lists(seed, ids[sample], vectors[sample], count, metric)
         tuning, measuring = take_queries(seed, ids)
-        rows = Prepared(ids, vectors, metric, centre)
+        rows = Prepared(ids, vectors, metric, centre, run)
         truth = _exact(rows, np.concatenate([tuning, measuring]), n, run)
         some, others = slice(len(tuning)), slice(len(tuning), None)
 

@@ -8,13 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.knn.prepared import Prepared
-from awe_core.neighbours import NOBODY, Neighbours, without_own
+from awe_core.neighbours import NOBODY, Neighbours, stacked, without_own
+from awe_core.rows import runs
+from awe_core.threads import Run, in_turn
 
 _ROWS = 2048
-"""Points expanded at a time."""
+"""Rows whose neighbours are expanded at a time."""
 
 
-def in_rows(found: Neighbours, queries: Prepared, base: Prepared, n: int, leave_self_out: bool) -> Neighbours:
+def in_rows(
+    found: Neighbours, queries: Prepared, base: Prepared, n: int, leave_self_out: bool, run: Run = in_turn
+) -> Neighbours:
     """Neighbours of every row from those of every point.
 
     The n + 1 nearest rows lie in the n + 1 nearest points, points at one distance ordered by their smallest ids. One
@@ -23,24 +27,24 @@ def in_rows(found: Neighbours, queries: Prepared, base: Prepared, n: int, leave_
     Parameters
     ----------
     found : [queries.points, min(n + 1, base.points)], ranks of the base's points in the place of ids.
+    run : does the work of some rows, in threads of the caller's.
     """
-    expanded = Neighbours.none(queries.points, n + 1)
-    for start in range(0, queries.points, _ROWS):
-        these = slice(start, start + _ROWS)
-        _expand(found.ids[these], found.distances[these], base, expanded.ids[these], expanded.distances[these])
-    ids, distances = expanded.ids[queries.group], expanded.distances[queries.group]
-    kept = without_own(ids, distances, queries.ids) if leave_self_out else Neighbours(ids[:, :n], distances[:, :n])
-    return replace(kept, base_rows=len(base), undecided=found.undecided)
+
+    def some(these: slice) -> Neighbours:
+        points = queries.group[these]
+        ids, distances = _expanded(found.ids[points], found.distances[points], base, n + 1)
+        if leave_self_out:
+            return without_own(ids, distances, queries.ids[these])
+        return Neighbours(ids[:, :n], distances[:, :n])
+
+    whole = stacked(run(some, runs(len(queries), _ROWS)), n)
+    return replace(whole, base_rows=len(base), undecided=found.undecided)
 
 
-def _expand(
-    ranks: NDArray[np.int64],
-    distances: NDArray[np.float64],
-    base: Prepared,
-    ids: NDArray[np.int64],
-    into: NDArray[np.float64],
-) -> None:
-    wanted = ids.shape[1]
+def _expanded(
+    ranks: NDArray[np.int64], distances: NDArray[np.float64], base: Prepared, wanted: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    found = Neighbours.none(len(ranks), wanted)
     needed = (ranks != NOBODY) & (_nearer(ranks, distances, base, wanted) < wanted)
     row = np.nonzero(needed)[0]
     members, counts = base.members(ranks[needed], wanted)
@@ -50,7 +54,8 @@ def _expand(
         row, distance, members = row[order], distance[order], members[order]
     place = np.arange(len(row)) - np.searchsorted(row, row)
     first = place < wanted
-    ids[row[first], place[first]], into[row[first], place[first]] = members[first], distance[first]
+    found.ids[row[first], place[first]], found.distances[row[first], place[first]] = members[first], distance[first]
+    return found.ids, found.distances
 
 
 def _nearer(ranks: NDArray[np.int64], distances: NDArray[np.float64], base: Prepared, wanted: int) -> NDArray[np.int64]:

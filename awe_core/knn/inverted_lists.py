@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -21,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from awe_core.knn.metric import distances
+from awe_core.rows import runs
 
 Vectors = NDArray[np.float32]
 Lists = NDArray[np.int32]
@@ -246,8 +246,3 @@ def mean_and_error(recalls: NDArray[np.float64]) -> tuple[float, float]:
         return 1.0, 0.0
     recalls = np.sort(recalls)  # their order must not be seen in the last bits
     return float(recalls.mean()), float(recalls.std() / len(recalls) ** 0.5)
-
-
-def runs(rows: int, length: int) -> Sequence[slice]:
-    """Slices of `length` rows, the last one shorter."""
-    return [slice(start, min(start + length, rows)) for start in range(0, rows, length)]

@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from awe_core.knn.inverted_lists import list_count
-from awe_core.knn.join import GROUP_ROWS, KernelChoice
+from awe_core.knn.join import GROUP_ROWS, KernelChoice, join_both
 from awe_core.knn.metric import Metric
-from awe_core.knn.prepared import Centre
-from awe_core.knn.shards import Rows, join_shards, prepared_groups
+from awe_core.knn.prepared import Centre, Prepared
 from awe_core.threads import Workers
 
 NEIGHBOUR_BYTES = 16
@@ -274,28 +273,26 @@ def probe(
     return Rates(float(max(per_pair, costs[0] / equations[0, 0] / 2)), float(max(per_meeting, 0.0)))
 
 
-def _two(sample: NDArray[np.float32], rows: int, metric: Metric, centre: Centre) -> tuple[list[Rows], list[Rows]]:
-    """Two shards of one group each."""
+def _two(sample: NDArray[np.float32], rows: int, metric: Metric, centre: Centre) -> tuple[Prepared, Prepared]:
+    """Two shards."""
     ids = np.arange(2 * rows)
-    halves = (slice(0, rows), slice(rows, 2 * rows))
-    one, other = (prepared_groups(ids[half], sample[half], metric, centre) for half in halves)
-    return one, other
+    one, other = slice(0, rows), slice(rows, 2 * rows)
+    return Prepared(ids[one], sample[one], metric, centre), Prepared(ids[other], sample[other], metric, centre)
 
 
 def _cost(
-    pair: tuple[list[Rows], list[Rows]], n: int, kernel: KernelChoice, threads: Workers, workers: int, seconds: float
+    pair: tuple[Prepared, Prepared], n: int, kernel: KernelChoice, threads: Workers, workers: int, seconds: float
 ) -> float:
     """Seconds of one join of two groups while every worker makes one: the median of several rounds.
 
     Rows know what lies within reach but for one part in ten, as those of groups do that have met others before.
     """
-    unknown = [np.full(len(groups[0]), np.inf) for groups in pair]
-    found = join_shards(*pair, n, kernel, (unknown[0], unknown[1]), True)  # and what is compiled is compiled now
+    found = join_both(*pair, n, kernel)  # and what is compiled is compiled now
     reaches = found[0].distances[:, -1] * 1.1, found[1].distances[:, -1] * 1.1
     measured: list[float] = []
     began = time.perf_counter()
     while len(measured) < 3 or (time.perf_counter() - began < seconds and len(measured) < 50):
         start = time.perf_counter()
-        threads.map(lambda _: join_shards(*pair, n, kernel, reaches, True), workers)
+        threads.map(lambda _: join_both(*pair, n, kernel, *reaches), workers)
         measured.append(time.perf_counter() - start)
     return float(np.median(measured))

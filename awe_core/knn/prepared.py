@@ -21,7 +21,6 @@ underflows is covered by a constant. Rows so far out that float32 might overflow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +31,8 @@ from numpy.typing import DTypeLike, NDArray
 from awe_core.examples import Features
 from awe_core.knn.metric import Metric, points, refuse_unusable
 from awe_core.knn.sparse import SparseRows
-from awe_core.rows import ranges
+from awe_core.rows import ranges, runs
+from awe_core.threads import Run, in_turn
 
 Floats = NDArray[Any]
 
@@ -159,6 +159,7 @@ class Prepared:
     vectors : float32 [rows, d].
     metric : what near means.
     centre : both sides of a join have the same one. None makes one from these rows.
+    run : does the work of runs of rows, in threads of the caller's.
 
     Attributes
     ----------
@@ -182,15 +183,16 @@ class Prepared:
         vectors: NDArray[np.float32],
         metric: Metric = "euclidean",
         centre: Centre | None = None,
+        run: Run = in_turn,
     ) -> None:
-        refuse_unusable(ids, vectors, metric)
+        run(lambda these: refuse_unusable(ids[these], vectors[these], metric), runs(len(ids), _RUN_ROWS))
         self.ids, self.vectors, self.metric = np.asarray(ids, np.int64), vectors, metric
         self.centre = Centre.of(vectors, metric) if centre is None else centre
         if len(self.centre.mean) != vectors.shape[1]:
             raise ValueError(f"the vectors have {vectors.shape[1]} dimensions and the centre {len(self.centre.mean)}")
-        self.first, self.group = _distinct(vectors)
+        self.first, self.group = _distinct(vectors, run)
         self.near = self.points
-        self._augment()
+        self._augment(run)
         self._number()
 
     def __len__(self) -> int:
@@ -204,23 +206,19 @@ class Prepared:
     def points(self) -> int:
         return len(self.first)
 
-    def _augment(self) -> None:
-        d = self.vectors.shape[1]
-        self.augmented = Augmented.empty(self.points, d, self.metric, np.float32)
-        far = []
-        for these, x in self._runs():
-            out = too_far(x)
-            if out.any():
-                far.append(these.start + np.flatnonzero(out))
-                x[out] = 0.0
-            self.augmented.fill(these, x)
-        if far:
-            self._put_last(np.concatenate(far))
+    def _augment(self, run: Run) -> None:
+        self.augmented = Augmented.empty(self.points, self.vectors.shape[1], self.metric, np.float32)
+        out = np.empty(self.points, bool)
 
-    def _runs(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        for start in range(0, self.points, _RUN_ROWS):
-            these = slice(start, start + _RUN_ROWS)
-            yield these, self.centre.centred(self.vectors[self.first[these]], self.metric)
+        def fill(these: slice) -> None:
+            x = self.centre.centred(self.vectors[self.first[these]], self.metric)
+            out[these] = too_far(x)
+            x[out[these]] = 0.0
+            self.augmented.fill(these, x)
+
+        run(fill, runs(self.points, _RUN_ROWS))
+        if out.any():
+            self._put_last(np.flatnonzero(out))
 
     def _put_last(self, far: NDArray[np.intp]) -> None:
         near = np.delete(np.arange(self.points), far)
@@ -257,27 +255,30 @@ Base = Prepared | SparseRows
 
 
 def prepare(
-    ids: NDArray[np.int64], vectors: Features, metric: Metric = "euclidean", centre: Centre | None = None
+    ids: NDArray[np.int64],
+    vectors: Features,
+    metric: Metric = "euclidean",
+    centre: Centre | None = None,
+    run: Run = in_turn,
 ) -> Base:
     """Rows ready for a search: dense ones, or CSR ones, whose products are float64 and need no centre."""
     if sp.issparse(vectors):
         return SparseRows(ids, vectors, metric)
-    return Prepared(ids, vectors, metric, centre)
+    return Prepared(ids, vectors, metric, centre, run)
 
 
-def _distinct(vectors: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _distinct(vectors: NDArray[np.float32], run: Run) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """(first, group) of the distinct rows, in the order of their hashes.
 
     Rows with equal hashes are compared. Equal rows that a collision keeps apart are two points, which is right as well.
     """
-    hashes = np.empty(len(vectors), np.uint64)
-    for start in range(0, len(vectors), _RUN_ROWS):
-        hashes[start : start + _RUN_ROWS] = _hashes(vectors[start : start + _RUN_ROWS])
+    several = run(lambda these: _hashes(vectors[these]), runs(len(vectors), _RUN_ROWS))
+    hashes = np.concatenate([np.zeros(0, np.uint64), *several])
     order = np.argsort(hashes, kind="stable")
     new = np.ones(len(vectors), bool)
     maybe = 1 + np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
-    for start in range(0, len(maybe), _RUN_ROWS):
-        some = maybe[start : start + _RUN_ROWS]
+    for these in runs(len(maybe), _RUN_ROWS):
+        some = maybe[these]
         new[some] = (vectors[order[some]] != vectors[order[some - 1]]).any(axis=1)
     group = np.empty(len(vectors), np.intp)
     group[order] = np.cumsum(new) - 1

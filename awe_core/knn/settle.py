@@ -18,16 +18,23 @@ from awe_core.knn.metric import distances, points
 from awe_core.knn.prepared import Augmented, Prepared
 from awe_core.knn.selection import LOWEST, NumpySelection, Pools
 from awe_core.neighbours import NOBODY, Neighbours, nearest
+from awe_core.rows import runs
+from awe_core.threads import Run, in_turn
 
 _SETTLED_ROWS = 4096
-"""Points whose candidates are compared at a time."""
+"""Points whose candidates are compared at a time: fewer, where many of the base are too far out for the product."""
 
 _TILE_ROWS, _TILE_COLUMNS = 1024, 512
 """A tile of float64 scores: 4 MiB."""
 
-FAR_POINTS = 64
-"""So many points of a base that are beyond the product are compared with every query; where there are more, nothing is
-left to the product."""
+FAR_POINTS, FAR_SHARE = 64, 1 / 400
+"""So many points of a base, or this share of them, that are beyond the product are compared with every query; where
+there are more, nothing is left to the product."""
+
+
+def usable(base: Prepared, n: int) -> bool:
+    """Whether products leave candidates for the n nearest points of a base."""
+    return base.near >= n > 0 and base.points - base.near <= max(FAR_POINTS, FAR_SHARE * base.points)
 
 
 def least_scores(reach: NDArray[np.float64], queries: Prepared) -> NDArray[np.float32]:
@@ -43,6 +50,7 @@ def settle(
     n: int,
     reach: NDArray[np.float64],
     kernel: KernelName = "numpy",
+    run: Run = in_turn,
 ) -> Neighbours:
     """The n nearest points of the base to every point of the queries, with ranks in the place of ids.
 
@@ -52,23 +60,36 @@ def settle(
     n : at most the base's points.
     reach : float64 [points of the queries]; distances beyond may be left out.
     kernel : of the distances; the same bits.
+    run : does the work of some points, in threads of the caller's.
     """
     found = Neighbours.none(queries.points, n)
     if pools is None:
         careful = np.arange(queries.points)
         undecided = 0
     else:
-        pools.finish()
+        finish(pools, run)
         undecided = int(np.count_nonzero(pools.filled > n))
-        for start in range(0, len(pools), _SETTLED_ROWS):
-            _settle_pools(pools, slice(start, start + _SETTLED_ROWS), queries, base, found, kernel)
+        most = max(1, _SETTLED_ROWS // (1 + (base.points - base.near) // FAR_POINTS))
+        run(lambda these: _settle_pools(pools, these, queries, base, found, kernel), runs(len(pools), most))
         careful = np.concatenate([np.flatnonzero(pools.given_up), np.arange(queries.near, queries.points)])
     careful = _side_by_side(queries, careful)
-    for start in range(0, len(careful), _TILE_ROWS):
-        these = careful[start : start + _TILE_ROWS]
+
+    def search(some: slice) -> None:
+        these = careful[some]
         part = _search_in_float64(queries, these, base, n, reach[these])
         found.ids[these], found.distances[these] = part.ids, part.distances
+
+    run(search, runs(len(careful), _TILE_ROWS))
     return replace(found, undecided=undecided + len(careful))
+
+
+def finish(pools: Pools, run: Run) -> None:
+    """Leave in every pool what reaches the last threshold."""
+
+    def some(rows: slice) -> None:
+        pools.compact(rows.start + np.flatnonzero(pools.filled[rows] > pools.n))
+
+    run(some, runs(len(pools), _SETTLED_ROWS))
 
 
 def _settle_pools(
@@ -87,8 +108,7 @@ def _settle_pools(
     gaps[present] = distances(*pairs, base.metric, kernel)
     ranks[present] = base.rank[columns]
     part = nearest(ranks, gaps, found.ids.shape[1])
-    stop = these.start + len(filled)
-    found.ids[these.start : stop], found.distances[these.start : stop] = part.ids, part.distances
+    found.ids[these], found.distances[these] = part.ids, part.distances
 
 
 def _side_by_side(queries: Prepared, these: NDArray[np.intp]) -> NDArray[np.intp]:

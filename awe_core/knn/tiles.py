@@ -21,53 +21,65 @@ SAMPLE_COLUMNS = 512
 """Columns from which thresholds start."""
 
 
-def start(pools: Pools, rows: Augmented, columns: Augmented) -> None:
-    """Raise the thresholds of rows that have none to what the first columns say; columns stand in a mixed order."""
+def start(pools: Pools, rows: Augmented, columns: Augmented, some: slice) -> None:
+    """Raise the thresholds of some rows that have none to what the first columns say, which stand in a mixed order."""
     sample = columns.matrix[:SAMPLE_COLUMNS]
     scores = np.empty(STRIP_ROWS * len(sample), np.float32)
-    for these in _strips(len(rows.matrix)):
+    for these in _strips(some):
         if (pools.threshold[these] > LOWEST[4]).all():
             continue
         strip = rows.strip(these)
         pools.start_from(these.start, 0, _product(strip, sample, scores))
 
 
-def one_way(pools: Pools, rows: Augmented, columns: Augmented, selection: Selection) -> None:
-    """Every row meets every column."""
+def one_way(pools: Pools, rows: Augmented, columns: Augmented, some: slice, selection: Selection) -> None:
+    """Some rows meet every column."""
     scores = np.empty(STRIP_ROWS * TILE_COLUMNS, np.float32)
-    for these in _strips(len(rows.matrix)):
+    for these in _strips(some):
         strip = rows.strip(these)
         for tile in _tiles(0, len(columns.matrix)):
             selection.rows(pools, _product(strip, columns.matrix[tile], scores), these.start, tile.start)
 
 
-def both_ways(by_row: Pools, by_column: Pools, rows: Augmented, columns: Augmented, selection: Selection) -> None:
-    """Every row meets every column, and every column every row, in one product."""
+def both_ways(
+    by_row: Pools,
+    by_column: Pools,
+    rows: Augmented,
+    columns: Augmented,
+    some: slice,
+    others: slice,
+    selection: Selection,
+) -> None:
+    """Some rows meet some columns, and those columns those rows, in one product."""
     scores = np.empty(STRIP_ROWS * TILE_COLUMNS, np.float32)
-    for these in _strips(len(rows.matrix)):
+    for these in _strips(some):
         strip = rows.strip(these)
-        for tile in _tiles(0, len(columns.matrix)):
+        for tile in _tiles(others.start, others.stop):
             product = _product(strip, columns.matrix[tile], scores)
             selection.both(by_row, by_column, product, these.start, tile.start)
 
 
-def within(pools: Pools, rows: Augmented, selection: Selection) -> None:
-    """Every row meets every row, itself too. A strip meets itself one way and those after it both ways."""
+def within(pools: Pools, rows: Augmented, some: slice, selection: Selection) -> None:
+    """Some rows meet each other and themselves. A strip meets itself one way and those after it both ways."""
     scores = np.empty(STRIP_ROWS * TILE_COLUMNS, np.float32)
-    for these in _strips(len(rows.matrix)):
+    for these in _strips(some):
         strip = rows.strip(these)
-        for tile in _tiles(these.start, min(these.stop, len(rows.matrix))):
+        for tile in _tiles(these.start, these.stop):
             selection.rows(pools, _product(strip, rows.matrix[tile], scores), these.start, tile.start)
-        for tile in _tiles(these.stop, len(rows.matrix)):
+        for tile in _tiles(these.stop, some.stop):
             selection.both(pools, pools, _product(strip, rows.matrix[tile], scores), these.start, tile.start)
 
 
-def _strips(rows: int) -> Iterator[slice]:
-    return (slice(first, first + STRIP_ROWS) for first in range(0, rows, STRIP_ROWS))
+def _strips(rows: slice) -> Iterator[slice]:
+    return _cut(rows.start, rows.stop, STRIP_ROWS)
 
 
 def _tiles(first: int, stop: int) -> Iterator[slice]:
-    return (slice(start, min(start + TILE_COLUMNS, stop)) for start in range(first, stop, TILE_COLUMNS))
+    return _cut(first, stop, TILE_COLUMNS)
+
+
+def _cut(first: int, stop: int, length: int) -> Iterator[slice]:
+    return (slice(start, min(start + length, stop)) for start in range(first, stop, length))
 
 
 def _product(

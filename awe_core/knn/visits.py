@@ -15,27 +15,24 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.knn.expand import in_rows
-from awe_core.knn.inverted_lists import InvertedLists, Vectors, runs
+from awe_core.knn.inverted_lists import InvertedLists, Vectors
 from awe_core.knn.join import join_both, join_within
 from awe_core.knn.metric import distances
 from awe_core.knn.prepared import Augmented, Centre, Prepared
 from awe_core.knn.selection import Pools
-from awe_core.knn.settle import least_scores, settle
+from awe_core.knn.settle import finish, least_scores, settle
 from awe_core.neighbours import Neighbours, merge, nearest
-from awe_core.rows import ranges, stable_order
-
-Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
-"""Does a task for every item, in whatever threads, and gives the results in the order of the items."""
+from awe_core.rows import ranges, runs, stable_order
+from awe_core.threads import Run, in_turn
 
 Reach = NDArray[np.float64]
 
@@ -43,13 +40,6 @@ _TILE = 1024
 """Rows and columns of a tile, where a list and its visitors have as many: 4 MiB of scores."""
 
 _PROBED_ROWS = 16_384
-
-_SETTLED_POINTS = 8192
-
-
-def in_turn(task: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """The tasks one after another, in this thread."""
-    return [task(item) for item in items]
 
 
 @dataclass(frozen=True)
@@ -194,37 +184,18 @@ class _Side:
 
     def settled(self, run: Run) -> Neighbours:
         """The neighbours of all near rows."""
-        rows = self.listed.near
-        found = replace(Neighbours.none(len(rows), self._n), base_rows=len(self._other.near))
+        rows, base = self.listed.near, self._other.near
         if not self._wanted:
-            return found
-        # Rows by the part of the points that theirs is in: each part is settled by itself.
-        parts = -(-rows.points // _SETTLED_POINTS)
-        part, order = stable_order(rows.group // _SETTLED_POINTS, max(1, parts))
-
-        def one(number: int) -> int:
-            these = order[slice(*np.searchsorted(part, [number, number + 1]))]
-            several = self._part(number * _SETTLED_POINTS, these)
-            found.ids[these], found.distances[these] = several.ids, several.distances
-            return several.undecided
-
-        return replace(found, undecided=sum(run(one, range(parts))))
-
-    def _part(self, first: int, these: NDArray[np.intp]) -> Neighbours:
-        """The neighbours of the rows that hold a run of points."""
-        rows = _part(self.listed.near, slice(first, first + _SETTLED_POINTS), these)
-        pools = _part_of_pools(self.pools, slice(first, first + _SETTLED_POINTS))
-        pools.finish()
-        crowded = np.flatnonzero(pools.given_up)
+            return replace(Neighbours.none(len(rows), self._n), base_rows=len(base))
+        finish(self.pools, run)
+        crowded = np.flatnonzero(self.pools.given_up)
         # Their pools are empty. `settle` would search all of the base for them, where a pool overflowed in one order
         # of the threads and not in another.
-        pools.given_up[:] = False
-        base = self._other.near
-        found = settle(pools, rows, base, self._wanted, np.full(rows.points, np.inf))
-        for point in crowded.tolist():
-            best = self._directly(first + point)
+        self.pools.given_up[:] = False
+        found = settle(self.pools, rows, base, self._wanted, np.full(rows.points, np.inf), run=run)
+        for point, best in zip(crowded.tolist(), run(self._directly, crowded.tolist()), strict=True):
             found.ids[point], found.distances[point] = best.ids[0], best.distances[0]
-        return in_rows(found, rows, base, self._n, self._leave_self_out)
+        return in_rows(found, rows, base, self._n, self._leave_self_out, run)
 
     def _directly(self, point: int) -> Neighbours:
         """One point with all that it is compared with, in float64: its pool cannot hold what a product leaves of them.
@@ -344,25 +315,6 @@ def _in_order(rows: Prepared, order: NDArray[np.intp]) -> Prepared:
     other.first, other.rank, other.group = rows.first[whole], rows.rank[whole], place[rows.group]
     other.augmented = replace(a, matrix=a.matrix[order], error=a.error[order], slope=a.slope[order], own=a.own[order])
     return other
-
-
-def _part(rows: Prepared, points: slice, these: NDArray[np.intp]) -> Prepared:
-    """A run of the points, and the rows that hold them."""
-    part = copy.copy(rows)
-    part.ids, part.first = rows.ids[these], rows.first[points]
-    part.group, part.rank = rows.group[these] - points.start, rows.rank[points]
-    part.near = min(max(rows.near - points.start, 0), len(part.first))
-    return part
-
-
-def _part_of_pools(pools: Pools, rows: slice) -> Pools:
-    """The pools of a run of points; what is done to them is done to those."""
-    part = copy.copy(pools)
-    part.scores, part.columns = pools.scores[rows], pools.columns[rows]
-    part.filled, part.full = pools.filled[rows], pools.full[rows]
-    part.threshold, part.given_up = pools.threshold[rows], pools.given_up[rows]
-    part.slope, part.own = pools.slope[rows], pools.own[rows]
-    return part
 
 
 def _strip(augmented: Augmented, rows: NDArray[np.intp]) -> Vectors:

@@ -15,7 +15,10 @@ from sklearn.neighbors import NearestNeighbors
 from awe_core.examples import Features
 from awe_core.kernels import KernelName
 from awe_core.knn import Centre, Metric, Prepared, join_both, join_within, knn_join, prepare, search, tiles
-from awe_core.neighbours import NOBODY, Neighbours, merge
+from awe_core.knn import join as exact_join
+from awe_core.knn.join import extended
+from awe_core.neighbours import NOBODY, Neighbours, merge, stacked
+from awe_core.threads import Workers
 from tests.awe_core.knn.cases import (
     ADVERSARIES,
     METRICS,
@@ -38,6 +41,11 @@ TILES = st.sampled_from([(2, 1, 1), (5, 3, 4), (16, 64, 16), (64, 100, 70), (102
 def cut_tiles(patch: pytest.MonkeyPatch, sizes: tuple[int, int, int]) -> None:
     for name, size in zip(("STRIP_ROWS", "TILE_COLUMNS", "SAMPLE_COLUMNS"), sizes, strict=True):
         patch.setattr(tiles, name, size)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact_join, "BLOCK_POINTS", 40)
 
 
 def searched(
@@ -77,7 +85,8 @@ def test_on_a_grid_ties_and_duplicates_are_ordered_by_id(
     with pytest.MonkeyPatch.context() as patch:
         cut_tiles(patch, tile)
         found = searched(base_ids, base, ids, points, n, metric, kernel)
-        within = knn_join(base_ids, base, n, metric=metric, kernel=kernel, group_rows=40)
+        patch.setattr(exact_join, "BLOCK_POINTS", 40)
+        within = knn_join(base_ids, base, n, metric=metric, kernel=kernel)
     assert_same(found, oracle(base_ids, base, ids, points, n, metric))
     some = rng.permutation(rows)[:5]
     assert_same(
@@ -106,12 +115,14 @@ def test_on_any_finite_floats_of_any_magnitude_it_is_the_answer_of_float64(
     with pytest.MonkeyPatch.context() as patch:
         cut_tiles(patch, tile)
         found = searched(base_ids, base, ids, points, n, metric)
-        within = knn_join(base_ids, base, n, metric=metric, kernel="numpy", group_rows=5)
+        patch.setattr(exact_join, "BLOCK_POINTS", 5)
+        within = knn_join(base_ids, base, n, metric=metric, kernel="numpy")
     assert_same(found, oracle(base_ids, base, ids, points, n, metric))
     assert_same(within, oracle(base_ids, base, base_ids, base, n, metric))
 
 
 @pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("make", ADVERSARIES)
 def test_adversarial_vectors(make: Make, metric: Metric, kernel: KernelName) -> None:
     rng = np.random.default_rng(5)
@@ -119,7 +130,7 @@ def test_adversarial_vectors(make: Make, metric: Metric, kernel: KernelName) -> 
     ids = rng.permutation(5000)[: len(vectors)].astype(np.int64)
     some = rng.permutation(len(ids))[:6]
     for n in (1, 20):
-        found = knn_join(ids, vectors, n, metric=metric, kernel=kernel, group_rows=500)
+        found = knn_join(ids, vectors, n, metric=metric, kernel=kernel)
         wanted = oracle(ids, vectors, ids[some], vectors[some], n, metric)
         assert_same(Neighbours(found.ids[some], found.distances[some]), wanted)
         one_way = searched(ids, vectors, ids[some], vectors[some], n, metric, kernel)
@@ -206,16 +217,46 @@ def test_shards_blocks_and_tiles_do_not_change_a_bit(
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_groups_threads_and_kernel_do_not_change_a_bit(metric: Metric, kernel: KernelName) -> None:
+def test_blocks_threads_and_kernel_do_not_change_a_bit(
+    metric: Metric, kernel: KernelName, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vectors = mixed(np.random.default_rng(3), 3000)
     ids = np.random.default_rng(4).permutation(9000)[:3000]
-    whole = knn_join(ids, vectors, 12, metric=metric, kernel="numpy", group_rows=10_000)
-    for threads, group_rows in ((1, 700), (3, 700), (2, 1600), (2, 10_000)):
-        found = knn_join(ids, vectors, 12, metric=metric, threads=threads, kernel=kernel, group_rows=group_rows)
+    whole = knn_join(ids, vectors, 12, metric=metric, kernel="numpy")
+    for threads, points in ((1, 300), (3, 300), (2, 1600), (2, 10_000)):
+        monkeypatch.setattr(exact_join, "BLOCK_POINTS", points)
+        found = knn_join(ids, vectors, 12, metric=metric, threads=threads, kernel=kernel)
         assert_same(found, whole)
         assert found.base_rows == 3000
-    one_way = knn_join(ids, vectors, 12, ids, vectors, metric, threads=2, kernel=kernel, group_rows=700)
+    monkeypatch.setattr(exact_join, "GROUP_ROWS", 700)
+    one_way = knn_join(ids, vectors, 12, ids, vectors, metric, threads=2, kernel=kernel)
     assert_same(one_way, whole)
+
+
+def test_a_pair_of_blocks_that_threads_take_shares_no_block_with_another_at_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: set[tuple[int, int]] = set()
+    whole = tiles.both_ways
+
+    def watched(by_row: object, by_column: object, rows: object, columns: object, *blocks: object) -> None:
+        mine = {(id(by_row), blocks[0].start), (id(by_column), blocks[1].start)}
+        assert not mine & held
+        held.update(mine)
+        whole(by_row, by_column, rows, columns, *blocks)
+        held.difference_update(mine)
+
+    monkeypatch.setattr(tiles, "both_ways", watched)
+    monkeypatch.setattr(exact_join, "BLOCK_POINTS", 100)
+    vectors = ordinary(np.random.default_rng(0), 600)
+    one = Prepared(np.arange(250), vectors[:250])
+    other = one.alike(np.arange(250, 600), vectors[250:])
+    with Workers(4) as workers:
+        within = join_within(one, 5, "numpy", run=workers.each)
+        both = join_both(one, other, 5, "numpy", run=workers.each)
+    assert_same(within, join_within(one, 5, "numpy"))
+    for found, expected in zip(both, join_both(one, other, 5, "numpy"), strict=True):
+        assert_same(found, expected)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -232,6 +273,7 @@ def test_join_both_is_two_searches_and_join_within_a_search_of_itself(
     other = Prepared(ids[left:], vectors[left:], metric, centre)
     with pytest.MonkeyPatch.context() as patch:
         cut_tiles(patch, tile)
+        patch.setattr(exact_join, "BLOCK_POINTS", 16)
         of_one, of_other = join_both(one, other, n, kernel)
         assert_same(of_one, search(other, one, n, kernel))
         assert_same(of_other, search(one, other, n, kernel))
@@ -309,7 +351,7 @@ def test_a_vector_that_is_not_finite_is_refused_with_its_id(bad: float, kind: Ca
     for refused in (
         lambda: prepare(ids, kind(spoilt)),
         lambda: prepare(ids, kind(good)).alike(ids, kind(spoilt)),
-        lambda: knn_join(ids, kind(spoilt), 2, threads=2, group_rows=1),
+        lambda: knn_join(ids, kind(spoilt), 2, threads=2),
     ):
         with pytest.raises(FloatingPointError, match="id 30 is not finite"):
             refused()
@@ -345,3 +387,46 @@ def test_inputs_are_read_only_and_stay_as_they_are(kernel: KernelName) -> None:
     ids.setflags(write=False)
     knn_join(ids, base, 3, kernel=kernel)
     np.testing.assert_array_equal(base, before)
+
+
+def few_values(seed: int, rows: int, first_id: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Ties and duplicates."""
+    rng = np.random.default_rng(seed)
+    return first_id + rng.permutation(rows).astype(np.int64), rng.integers(0, 3, (rows, 5)).astype(np.float32)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("leave_self_out", [True, False])
+def test_two_shards_each_in_the_other_find_what_queries_of_the_one_find(leave_self_out: bool) -> None:
+    one, other = few_values(0, 90), few_values(1, 71, first_id=20)
+    first = Prepared(*one)
+    found = join_both(first, first.alike(*other), 7, "numpy", leave_self_out=leave_self_out)
+    wanted = (
+        knn_join(*other, 7, *one, leave_self_out=leave_self_out),
+        knn_join(*one, 7, *other, leave_self_out=leave_self_out),
+    )
+    for side, expected in zip(found, wanted, strict=True):
+        assert_same(side, expected)
+        assert side.base_rows == expected.base_rows
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_what_is_known_shortens_answers_and_changes_none() -> None:
+    one, other = few_values(0, 80), few_values(1, 50, first_id=80)
+    first = Prepared(*one)
+    known = join_within(first, 7, "numpy")
+    short, _ = join_both(first, first.alike(*other), 7, "numpy", known.distances[:, -1])
+    whole = knn_join(*(np.concatenate(both) for both in zip(one, other, strict=True)), 7, *one)
+    assert_same(merge([known, short], 7), whole)
+    assert np.isinf(short.distances).sum() > 0
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("new", [0, 1, 130])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_base_that_has_grown_has_the_neighbours_of_the_whole(new: int, threads: int) -> None:
+    old, arrived = few_values(0, 150), few_values(1, new, first_id=150)
+    found = stacked(extended(knn_join(*old, 7), *old, *arrived, 7, threads=threads), 7)
+    whole = knn_join(*(np.concatenate(both) for both in zip(old, arrived, strict=True)), 7)
+    assert_same(found, whole)
+    assert found.base_rows == whole.base_rows

@@ -92,3 +92,15 @@ def test_beyond_a_few_far_points_nothing_is_left_to_the_product(kernel: KernelNa
     found = search(base, base.alike(1000 + np.arange(6), points), 9, kernel)
     assert found.undecided == 6
     assert_same(found, oracle(base.ids, vectors, 1000 + np.arange(6), points, 9))
+
+
+def test_a_large_base_may_have_more_far_points_than_a_small_one(
+    monkeypatch: pytest.MonkeyPatch, kernel: KernelName
+) -> None:
+    monkeypatch.setattr(settle, "FAR_POINTS", 2)
+    vectors = np.random.default_rng(0).standard_normal((2000, 8)).astype(np.float32)
+    vectors[:5] *= np.float32(1e30)
+    found = join_within(Prepared(np.arange(2000), vectors), 9, kernel)
+    assert 5 <= found.undecided < 50
+    wanted = oracle(np.arange(2000), vectors, np.arange(8), vectors[:8], 9)
+    assert found.ids[:8].tolist() == wanted.ids.tolist()

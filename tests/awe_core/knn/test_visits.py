@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from awe_core.knn import visits
+from awe_core.knn import settle, visits
 from awe_core.knn.approximate import make_lists
 from awe_core.knn.inverted_lists import InvertedLists
 from awe_core.knn.join import knn_join
@@ -89,7 +89,7 @@ def test_no_tile_shard_or_thread_is_seen_in_the_answer(metric: str, tile: int, m
     wanted = visit_within(listed(ids, vectors, lists, metric), N)
     assert (wanted.distances > knn_join(ids, vectors, N, metric=metric).distances).any()
     monkeypatch.setattr(visits, "_TILE", tile)
-    monkeypatch.setattr(visits, "_SETTLED_POINTS", 50)
+    monkeypatch.setattr(settle, "_SETTLED_ROWS", 50)
     with Workers(2) as workers:
         assert_same(visit_within(listed(ids, vectors, lists, metric), N, run=workers.each), wanted)
     assert_same(in_shards(ids, vectors, lists, 7, metric, seed=3), wanted)

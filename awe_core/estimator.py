@@ -20,6 +20,7 @@ from awe_core.arranged import ArrangedBlocks, take
 from awe_core.arrangement import hash_fractions
 from awe_core.examples import Block, Features
 from awe_core.gate import Gate, affinity_scale
+from awe_core.kernels import KernelName
 from awe_core.knn import prepare, search
 from awe_core.knn.approximate import approximate_join
 from awe_core.model import Model
@@ -40,7 +41,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
     Parameters
     ----------
     D, C, margin, optimiser, learning_rate, batch, epochs, patience, warm_start, warm_rate, sampler,
-    label_bias
+    label_bias, kernel
         See `awe_core.trainer.TrainSettings`.
     n, lambda_x, mode, epsilon, offset, bias
         Neighbours of an example, λx in units of 1 / median d², sum or max over the neighbours, ε, c, b.
@@ -82,6 +83,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
         warm_rate: float = 0.25,
         sampler: Literal["auto", "geometric", "rounds"] = "auto",
         label_bias: bool = False,
+        kernel: KernelName | Literal["auto"] = "auto",
         n: int = 20,
         lambda_x: float = 2.0,
         mode: Literal["sum", "max"] = "sum",
@@ -107,6 +109,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
         self.warm_rate = warm_rate
         self.sampler = sampler
         self.label_bias = label_bias
+        self.kernel = kernel
         self.n = n
         self.lambda_x = lambda_x
         self.mode = mode
@@ -244,6 +247,7 @@ class AffinityWeightedEmbedding(BaseEstimator):
             offset=self.offset if iteration else 0.0,
             sampler=self.sampler,
             label_bias=self.label_bias,
+            kernel=self.kernel,
         )
 
     def _arranged(self, examples: Block) -> ArrangedBlocks:

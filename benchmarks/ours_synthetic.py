@@ -110,11 +110,11 @@ def store(directory: str) -> None:
 @click.option("--kept", type=click.Choice(["bound", "all"]), required=True)
 def stored(directory: str, kept: str) -> None:
     """Pairs/s of one epoch over blocks on disk, or over the same blocks once all of them are in memory."""
-    source = dataset.read(directory, MEMORY_BOUND if kept == "bound" else 2 * STORED_ROWS * _ROW_BYTES)
+    chosen = settings(D=D, learning_rate=0.03, batch=512, epochs=1, patience=1)
+    source = dataset.read(directory, MEMORY_BOUND if kept == "bound" else 2 * STORED_ROWS * _ROW_BYTES, chosen)
     count = len(source.rows_of_block)  # checks every part's checksum, as the first epoch of a process does
     for index in range(count if kept == "all" else 0):
         _ = source[index]
-    chosen = settings(D=D, learning_rate=0.03, batch=512, epochs=1, patience=1)
     trained, seconds = timed(source, (STORED_LABELS, STORED_DIMENSION), chosen, seed=0)
     say(pairs_per_second=trained.history[0].pairs / seconds, peak_bytes=own_peak_bytes())
 

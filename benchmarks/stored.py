@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from awe_core.examples import Block
-from pipelines.example_blocks import DatasetBlocks, Memory
+from awe_core.settings import TrainSettings
+from pipelines.example_blocks import DatasetBlocks
+from pipelines.memory import Memory, held_beside_examples
 from schemas import convert, tables
 from schemas.filesystem import LocalFileSystem
 from schemas.manifest import MANIFEST, Manifest, read_manifest
@@ -27,10 +29,12 @@ def write(directory: str, parts: Iterable[Iterable[Block]], dimension: int, labe
     fs.put(fs.join(directory, MANIFEST), manifest.to_bytes())
 
 
-def read(directory: str, memory: int) -> DatasetBlocks:
-    """The blocks as the stage `train` reads them, `memory` bytes of them kept decoded."""
+def read(directory: str, memory: int, settings: TrainSettings) -> DatasetBlocks:
+    """The blocks as the stage `train` reads them for these settings within `memory` bytes."""
     fs = LocalFileSystem()
-    return DatasetBlocks(fs, [(directory, read_manifest(fs, directory, "benchmark"))], Memory(memory))
+    manifest = read_manifest(fs, directory, "benchmark")
+    held = held_beside_examples(manifest.facts["dimension"], manifest.facts["labels"], settings, started=False)
+    return DatasetBlocks(fs, [(directory, manifest)], Memory(memory, held))
 
 
 def _table(block: Block) -> pa.Table:

@@ -84,7 +84,7 @@ class Train(Section):
         10.0, gt=0, allow_inf_nan=False, description="minutes after which a checkpoint is kept within an epoch too"
     )
     refit: bool = Field(False, description="train once more, and build the base, on train + validation")
-    memory: Positive = Field(2**30, description="bytes of examples kept decoded between epochs; the rest is read again")
+    memory: Positive = Field(2**30, description="bytes the trainer may hold; examples beyond are read again each epoch")
     warm_start: bool = Field(True, description="iteration ≥ 1 starts from the U and V of the one before")
     warm_rate: float = Field(0.25, gt=0, allow_inf_nan=False, description="factor on the learning rate of a warm start")
     sampler: Literal["auto"] | Sampler = Field(

@@ -10,6 +10,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from awe_core.examples import Block
+from pipelines.memory import Memory
 from schemas import convert
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
@@ -50,25 +51,11 @@ def block_bytes(block: Block) -> int:
     return sum(int(array.nbytes) for array in arrays)
 
 
-class Memory:
-    """Bytes of examples that may stay decoded, shared by all who read some."""
-
-    def __init__(self, bytes_: int) -> None:
-        self._left = bytes_
-
-    def take(self, size: int, reserved: int) -> bool:
-        """Whether `size` bytes more may stay so that `reserved` are left; if so they are taken."""
-        if size + reserved > self._left:
-            return False
-        self._left -= size
-        return True
-
-
 class DatasetBlocks:
     """The blocks of one or more datasets as the trainer walks them: `awe_core.examples.BlockSource`.
 
-    Blocks that were read stay decoded while they fit into the memory, less two that are under way: the one worked on
-    and the one read ahead. The others are read again in every epoch, a row group at a time.
+    Blocks that were read stay decoded while the memory has room for them. The others are read again in every epoch, a
+    row group at a time.
     """
 
     def __init__(self, fs: FileSystem, datasets: Sequence[tuple[str, Manifest]], memory: Memory) -> None:
@@ -97,8 +84,7 @@ class DatasetBlocks:
         directory, part, manifest = self._parts[position]
         with PartReader(self._fs, directory, part) as reader:
             block = read_examples(reader, block_index, manifest.facts)
-        size = block_bytes(block)
-        if self._memory.take(size, reserved=2 * size):
+        if self._memory.take(block_bytes(block)):
             self._kept[index] = block
         return block
 

@@ -2,10 +2,11 @@
 
     examples/train (T = 0) or reweighted-T/train (T ≥ 1), the same of validation  →  model-T
 
-Examples are read block by block, the next one while one is worked on; `train.memory` bytes of them stay decoded between
-epochs. Beside those: U, V, AdaGrad's state of the same size, and one sub-block a thread. After every epoch, every
-`train.checkpoint_minutes`, and when the process is asked to stop, a checkpoint goes to the model's directory, where the
-best epoch's model is kept as well: there is no second copy of it in memory.
+Examples are read block by block, the next one while one is worked on. `train.memory` bounds what the process holds:
+what the interpreter, U, V, AdaGrad's state of the same size and a sub-block a thread leave of it is for blocks that
+stay decoded between epochs. After every epoch, every `train.checkpoint_minutes`, and when the process is asked to
+stop, a checkpoint goes to the model's directory, where the best epoch's model is kept as well: there is no second copy
+of it in memory.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from tqdm import tqdm
 from awe_core.gate import Gate, affinity_scale
 from awe_core.kernels import KernelName
 from awe_core.model import Model, automatic_dimension
-from awe_core.ridge import RidgeFits, choose_penalty
+from awe_core.ridge import Ridge, RidgeFits, choose_penalty
 from awe_core.trainer import Progress, Trained, TrainSettings, train
 from pipelines import log
 from pipelines.checkpoints import DiskCheckpoints
 from pipelines.config import Config
-from pipelines.example_blocks import DatasetBlocks, Memory
+from pipelines.errors import ConfigError
+from pipelines.example_blocks import DatasetBlocks
 from pipelines.interruption import deferred_signals
+from pipelines.memory import Memory, held_beside_examples
 from pipelines.models import WARM, load_model, model_file
 from pipelines.origin import Origin, begin_with, find_origin
 from pipelines.run_directory import Lane
@@ -152,8 +155,15 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     if found is not None and found.recipe == recipe and set(found.files) <= set(fs.names(directory)):
         log.info(f"{context.short(directory)} is up to date, skipped")
         return
+    if found is not None and "init_from" in found.facts and config.train.init_from is None:
+        raise ConfigError(
+            f"{context.short(directory)} began with another run's model, and train.init_from is not given: give the "
+            f"same --train.init_from=MODEL to keep it, or remove {directory}/model.json to train from scratch"
+        )
 
-    memory = Memory(config.train.memory)
+    started = warm is not None or origin is not None
+    held = held_beside_examples(int(facts["dimension"]), int(facts["labels"]), settings, started)
+    memory = Memory(config.train.memory, held)
     held_out = DatasetBlocks(fs, [datasets[lane.held_out]], memory) if lane.held_out else None
     fit = DatasetBlocks(fs, [datasets[split] for split in lane.fit], memory)
     start = load_model(fs, lane.model(iteration - 1), warm, warm=True) if warm else None
@@ -166,10 +176,13 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
                 minutes = config.train.checkpoint_minutes
                 kept = DiskCheckpoints(fs, directory, recipe_for, settings.kernel_used, minutes, stop)
                 trained = _train(fit, held_out, facts, settings, config.run.seed, iteration, gate, start, kept)
-            extra = _ridge(fit, held_out, facts, selected) if ridge else {}
+            baseline, extra = _ridge(fit, held_out, facts, selected) if ridge else (None, {})
         except (ValueError, FloatingPointError) as error:
             raise DataError(f"{directory}: {error}") from error
-        _write(context, directory, recipe, trained, settings, gate, datasets["train"][1], iteration, extra, inputs)
+        if origin is not None:
+            extra["init_from"] = origin.fingerprint
+        examples = datasets["train"][1]
+        _write(context, directory, recipe, trained, settings, gate, examples, iteration, baseline, extra, inputs)
 
 
 def _train(
@@ -201,8 +214,8 @@ def _train(
 
 def _ridge(
     fit: DatasetBlocks, held_out: DatasetBlocks | None, facts: Mapping[str, Any], selected: ModelFile | None
-) -> dict[str, Any]:
-    """The ridge baseline: its tensors and the penalty that validation preferred."""
+) -> tuple[Ridge, dict[str, Any]]:
+    """The ridge baseline and, as a fact of the model, the penalty that validation preferred."""
     blocks = (fit[index] for index in range(len(fit.rows_of_block)))
     fits = RidgeFits.fit(blocks, int(facts["dimension"]), int(facts["labels"]))
     if held_out is not None:
@@ -210,8 +223,7 @@ def _ridge(
     else:
         assert selected is not None
         penalty = float(selected.facts["ridge_penalty"])
-    model = fits.solve(penalty)
-    return {"tensors": {"weights": model.weights, "intercept": model.intercept}, "ridge_penalty": penalty}
+    return fits.solve(penalty), {"ridge_penalty": penalty}
 
 
 def _write(
@@ -223,7 +235,8 @@ def _write(
     gate: Gate | None,
     examples: Manifest,
     iteration: int,
-    ridge: Mapping[str, Any],
+    ridge: Ridge | None,
+    extra: Mapping[str, Any],
     inputs: Mapping[str, str],
 ) -> None:
     model = trained.model
@@ -243,9 +256,9 @@ def _write(
     if gate is not None:
         facts |= {"scale": gate.scale, "bias": gate.bias, "median": examples.facts["median"]}
         facts |= {name: examples.facts[name] for name in ("kind", "n", "lambda_x", "mode")}
-    if ridge:
-        tensors["ridge"] = ridge["tensors"]
-        facts["ridge_penalty"] = ridge["ridge_penalty"]
+    facts |= extra
+    if ridge is not None:
+        tensors["ridge"] = {"weights": ridge.weights, "intercept": ridge.intercept}
     history = [asdict(record) for record in trained.history]
     write_model(context.fs, directory, recipe, tensors, facts, history)
     score = f", validation P@1 {100 * kept.p_at_1:.2f} %" if kept and kept.p_at_1 is not None else ""

@@ -18,17 +18,23 @@ def _refuse(what: str, column: str, row: int, where: str) -> DataError:
     return DataError(f"{where}: row {row}: column '{column}' {what}; write the dataset again")
 
 
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; one that is, as a block's are, is not copied."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
 def _column(table: pa.Table, name: str, kind: pa.DataType, where: str) -> pa.Array:
     if name not in table.column_names:
         raise DataError(f"{where}: column '{name}' is missing; expected {kind}")
-    column = table.column(name).combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    column = _one_array(table.column(name))
     if column.null_count:
         raise _refuse("holds a null", name, int(np.flatnonzero(column.is_null().to_numpy(False))[0]), where)
     if not column.type.equals(kind):
         raise DataError(f"{where}: column '{name}' is {column.type}, expected {kind}; write the dataset again")
-    if pa.types.is_nested(kind) and column.flatten().null_count:
+    # Counting the nulls of all values there are is cheap, a copy of those that the offsets point at is not.
+    if pa.types.is_nested(kind) and column.values.null_count and column.flatten().null_count:
         inside = [row for row, entries in enumerate(column) if any(entry is None for entry in entries.as_py())]
         raise _refuse("holds a null", name, inside[0], where)
     return column

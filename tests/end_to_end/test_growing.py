@@ -41,6 +41,14 @@ def test_known_labels_keep_their_vectors_and_new_ones_are_added(tmp_path: Path) 
         assert np.abs(new["V"] - vector).max(axis=1).min() < 1e-6
     again = awe("train", f"--run={second}", *flags, f"--init-from={first / 'model-0'}")
     assert "model-0 is up to date, skipped" in again.stderr
+    # Without the model that it began with the run would train another one over it.
+    forgotten = awe("run", f"--run={second}", *flags, check=False)
+    assert forgotten.returncode == 2
+    assert "model-0 began with another run's model" in forgotten.stderr.strip().splitlines()[-1]
+    assert (
+        "model-0 is up to date"
+        in awe("run", f"--run={second}", *flags, f"--train.init_from={first / 'model-0'}").stderr
+    )
     refused = awe("train", f"--run={second}", *flags, "--train.D=5", f"--init-from={first / 'model-0'}", check=False)
     assert refused.returncode == 1
     assert "give --train.D=4" in refused.stderr.strip().splitlines()[-1]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import parts
+from schemas import parts, tables
 from schemas.errors import DataError
 from schemas.filesystem import LocalFileSystem
 from schemas.parts import Part, PartReader, PartWriter
@@ -204,3 +205,78 @@ def test_a_part_is_hashed_once_a_process(tmp_path: Path, monkeypatch: pytest.Mon
     for _ in range(3):
         ids(tmp_path, part)
     assert checked == [str(tmp_path / part.name)]
+
+
+def vectors(rows: int, dimension: int) -> pa.Table:
+    values = pa.array(np.random.default_rng(rows).standard_normal(rows * dimension, dtype=np.float32))
+    return pa.table(
+        {
+            "vector": pa.FixedSizeListArray.from_arrays(values, type=tables.vector(dimension)),
+            "id": pa.array(range(rows), pa.int64()),
+            "list": pa.array([[i] * (i % 3) for i in range(rows)], tables.LIST_INT),
+        }
+    )
+
+
+# More than Parquet's usual megabyte a page and, last, more rows than Arrow puts into any page.
+@pytest.mark.parametrize(("rows", "dimension"), [((1, 3), 1), ((1024, 700), 474), ((2, 20_001), 20)])
+def test_vectors_are_the_ones_that_parquets_own_reader_finds(
+    tmp_path: Path, rows: tuple[int, ...], dimension: int
+) -> None:
+    blocks = [vectors(count, dimension) for count in rows]
+    with PartWriter(FS, str(tmp_path), 0, blocks[0].schema) as writer:
+        for one in blocks:
+            writer.write(one)
+    with PartReader(FS, str(tmp_path), writer.part) as reader, pq.ParquetFile(reader.path) as theirs:
+        for index, one in enumerate(blocks):
+            assert reader.block(index).equals(one)
+            assert theirs.read_row_group(index).equals(one)
+            assert reader.block(index, ["list", "vector"]).equals(one.select(["list", "vector"]))
+            assert reader.block(index, ["vector"]).equals(one.select(["vector"]))
+
+
+def test_vectors_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = vectors(1024, 474)
+    with PartWriter(FS, str(tmp_path), 0, table.schema) as writer:
+        writer.write(table)
+    asked: list[list[str]] = []
+    read = pq.ParquetFile.read_row_group
+
+    def noted(self: pq.ParquetFile, index: int, columns: list[str], use_threads: bool) -> pa.Table:
+        asked.append(columns)
+        return read(self, index, columns, use_threads=use_threads)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
+    with PartReader(FS, str(tmp_path), writer.part) as reader:
+        reader.block(0)
+    assert asked == [["id", "list"]]
+
+
+def test_vectors_of_a_part_with_many_pages_are_decoded(tmp_path: Path) -> None:
+    table = vectors(1024, 474)
+    path = tmp_path / "older.parquet"
+    pq.write_table(table, path, compression="NONE", use_dictionary=False)
+    content = path.read_bytes()
+    part = Part(path.name, len(table), len(content), hashlib.sha256(content).hexdigest())
+    with PartReader(FS, str(tmp_path), part) as reader:
+        assert reader.block(0).equals(table)
+
+
+def test_a_file_that_is_no_file_of_this_machine_is_read_the_same(tmp_path: Path) -> None:
+    class Store(LocalFileSystem):
+        def open(self, path: str) -> BinaryIO:
+            return BytesIO(Path(path).read_bytes())
+
+    table = vectors(50, 7)
+    with PartWriter(FS, str(tmp_path), 0, table.schema) as writer:
+        writer.write(table)
+    with PartReader(Store(), str(tmp_path), writer.part) as reader:
+        assert reader.block(0).equals(table)
+
+
+@pytest.mark.parametrize("hole", [[[1.0, None]], [[1.0, 2.0], None]], ids=["a value", "a vector"])
+def test_a_vector_with_a_null_is_not_written(tmp_path: Path, hole: list[list[float | None] | None]) -> None:
+    schema = pa.schema([pa.field("vector", tables.vector(2))])
+    with pytest.raises(ValueError, match="holds a null"), PartWriter(FS, str(tmp_path), 0, schema) as writer:
+        writer.write(pa.table({"vector": pa.array(hole, tables.vector(2))}))
+    assert list(tmp_path.iterdir()) == []

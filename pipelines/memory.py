@@ -1,0 +1,79 @@
+"""What `train.memory` bounds: all that the process of a training holds, and how much of it examples may have."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+from awe_core.settings import TrainSettings
+from pipelines.errors import ConfigError
+
+_STEP_BYTES = 32 * 2**20
+"""What a thread makes of a sub-block: some arrays of scores, of up to 16 MB, and its gradients."""
+
+_UNDER_WAY = 3
+"""Blocks beside those that are kept: the one worked on, the one that waits, and what decoding the next one takes."""
+
+_ADVICE = 64 * 2**20
+"""A bound that is proposed is rounded up to this: two processes never hold quite the same."""
+
+
+class Memory:
+    """Bytes that the process may hold: what examples may keep of them is shared by all who read some.
+
+    Parameters
+    ----------
+    bound : for everything.
+    held : for everything but examples (`held_beside_examples`).
+
+    Raises
+    ------
+    ConfigError
+        Not even `held` has room, or, when a block is asked for, the blocks under way.
+    """
+
+    def __init__(self, bound: int, held: int) -> None:
+        self._bound, self._held, self._kept = bound, held, 0
+        self._check(0)
+
+    def take(self, size: int) -> bool:
+        """Whether a block of `size` bytes may stay decoded; if so its bytes are taken."""
+        self._check(size)
+        if self._held + self._kept + (1 + _UNDER_WAY) * size > self._bound:
+            return False
+        self._kept += size
+        return True
+
+    def _check(self, size: int) -> None:
+        least = self._held + _UNDER_WAY * size
+        if least > self._bound:
+            enough = -(-least // _ADVICE) * _ADVICE
+            raise ConfigError(
+                f"train.memory is {self._bound:,} bytes, and this training needs {least:,}: {self._held:,} for the "
+                f"process and its model, {_UNDER_WAY * size:,} for the blocks under way; give --train.memory={enough}"
+            )
+
+
+def held_beside_examples(dimension: int, labels: int, settings: TrainSettings, started: bool) -> int:
+    """Bytes that a training holds without its examples, asked before it begins.
+
+    What the process holds already (the interpreter, what it imported), U and V with the optimiser's sums, and the work
+    of every thread.
+
+    Parameters
+    ----------
+    dimension, labels : d, Y.
+    started : another model is gone on from: it is held beside the one that is trained.
+    """
+    arrays = (2 if settings.optimiser == "adagrad" else 1) * (2 if started else 1)
+    model = 4 * settings.D * (dimension + labels) * arrays
+    return resident_bytes() + model + _STEP_BYTES * settings.threads_used
+
+
+def resident_bytes() -> int:
+    """Bytes of physical memory that this process holds now; where only its peak is known (macOS), that."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return pages * resource.getpagesize()

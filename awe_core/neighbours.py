@@ -38,11 +38,23 @@ class Neighbours:
     def nbytes(self) -> int:
         return int(self.ids.nbytes + self.distances.nbytes)
 
+    def up_to(self, reach: NDArray[np.float64]) -> Neighbours:
+        """Nobody beyond a distance of each query, float64 [queries]."""
+        beyond = self.distances > reach[:, None]
+        ids, distances = np.where(beyond, NOBODY, self.ids), np.where(beyond, np.inf, self.distances)
+        return replace(self, ids=ids, distances=distances)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled without the places where there is nobody: most of what a shard adds late in a join is such places."""
+        """Pickled without the places where there is nobody: most of what a shard adds late in a join is such places.
+
+        Ids that all fit into 4 bytes take no more.
+        """
         filled = self.ids != NOBODY
         lengths = np.count_nonzero(filled, axis=1).astype(np.int32)
-        packed = self.ids.shape[1], lengths, self.ids[filled], self.distances[filled]
+        ids, narrow = self.ids[filled], np.iinfo(np.int32)
+        if narrow.min <= ids.min(initial=0) and ids.max(initial=0) <= narrow.max:
+            ids = ids.astype(np.int32)
+        packed = self.ids.shape[1], lengths, ids, self.distances[filled]
         return _unpacked, (*packed, self.base_rows, self.undecided)
 
     @classmethod
@@ -54,7 +66,7 @@ class Neighbours:
 def _unpacked(
     n: int,
     lengths: NDArray[np.int32],
-    ids: NDArray[np.int64],
+    ids: NDArray[np.int32] | NDArray[np.int64],
     distances: NDArray[np.float64],
     base_rows: int,
     undecided: int,

@@ -68,15 +68,19 @@ class CommitDatasets(beam.PTransform):
         for plan in self._plans.values():
             launch(self._fs, plan.directory, plan.recipe)
         side = [] if self._late_facts is None else [self._late_facts]
+        # Beside its parts, so that a dataset that lost all of them does not go unseen.
+        names = [(directory, None) for directory in self._plans]
+        every = parts.pipeline | "list datasets" >> beam.Create(names, reshuffle=False)
         return (
-            parts
+            (parts, every)
+            | "with datasets" >> beam.Flatten()
             | "gather parts" >> beam.GroupByKey()
             | "write manifest" >> beam.Map(_commit, self._fs, self._plans, *side)
         )
 
 
 def _commit(
-    gathered: tuple[str, Iterable[Part]],
+    gathered: tuple[str, Iterable[Part | None]],
     fs: FileSystem,
     plans: Mapping[str, DatasetPlan],
     late_facts: Mapping[str, Mapping[str, Any]] | None = None,
@@ -84,7 +88,7 @@ def _commit(
     directory, found = gathered
     plan = plans[directory]
     # An attempt that was repeated writes the same part again: one of the two is enough.
-    parts = {part.name: part for part in found}
+    parts = {part.name: part for part in found if part is not None}
     if len(parts) != plan.parts:
         raise DataError(f"{directory}: {len(parts)} parts were written where {plan.parts} were planned; run it again")
     facts = {**plan.facts, **(late_facts or {}).get(directory, {})}

@@ -11,9 +11,9 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from numpy.typing import NDArray
 
 from awe_core.knn import plan as planning
-from awe_core.knn.join import GROUP_ROWS
 from awe_core.knn.metric import Metric
 from awe_core.knn.plan import Asked, Plan, Rates
+from awe_core.knn.probe import MOST_ROWS, probe
 from pipelines import log
 from pipelines.config import Affinity
 from pipelines.errors import ConfigError
@@ -21,8 +21,9 @@ from pipelines.vector_dataset import VectorDataset, joins_itself
 from schemas.filesystem import FileSystem
 from schemas.parts import PartReader
 
-# A join that takes less by the rates that are built in is not worth measuring this machine's for so long.
-_WORTH_A_PROBE, _PROBE_SECONDS = 120.0, 20.0
+# A join that takes less by the rates that are built in is not worth measuring this machine's; one that takes longer is
+# worth a part of that, up to a bound.
+_WORTH_A_PROBE, _PROBE_SHARE, _PROBE_SECONDS = 15.0, 0.25, 20.0
 
 
 def plan_join(
@@ -52,8 +53,9 @@ def plan_join(
         raise ConfigError(f"{error}; give the join more memory (--memory, or affinity.memory)") from None
     rates = Rates()
     # The probe measures the exact join.
-    if several[0].seconds(rates, asked.workers) > _WORTH_A_PROBE and not base[0].sparse and not asked.by_lists:
-        rates = _probe(fs, base, n, metric, asked.workers)
+    guess = several[0].seconds(rates, asked.workers)
+    if guess > _WORTH_A_PROBE and not base[0].sparse and not asked.by_lists:
+        rates = _probe(fs, base, n, metric, asked.workers, min(_PROBE_SECONDS, _PROBE_SHARE * guess))
     for place, plan in enumerate(several):
         log.info(_said(plan, rates, asked.workers, chosen=place == 0))
     return several[0], several[0].seconds(rates, asked.workers)
@@ -106,20 +108,23 @@ def _workers(options: PipelineOptions) -> int:
     return int(options.view_as(DirectOptions).direct_num_workers or os.cpu_count() or 1)
 
 
-def _probe(fs: FileSystem, base: Sequence[VectorDataset], n: int, metric: Metric, workers: int) -> Rates:
+def _probe(
+    fs: FileSystem, base: Sequence[VectorDataset], n: int, metric: Metric, workers: int, seconds: float
+) -> Rates:
     start = time.monotonic()
-    rates = planning.probe(_sample(fs, base), n, min(workers, os.cpu_count() or 1), metric, seconds=_PROBE_SECONDS)
+    base_rows, at_once = sum(dataset.manifest.rows for dataset in base), min(workers, os.cpu_count() or 1)
+    rates = probe(_sample(fs, base, MOST_ROWS), n, base_rows, at_once, metric, seconds=seconds)
     log.info(
-        f"probe of {time.monotonic() - start:.0f} s: {1e9 * rates.per_pair:.2f} ns a pair of rows, "
-        f"{1e6 * rates.per_meeting:.2f} µs a row that meets a group, one worker"
+        f"probe of {time.monotonic() - start:.0f} s: {1e9 * rates.per_pair:.2f} ns a pair of rows; "
+        f"{1e6 * rates.per_row:.1f} µs a row, {1e6 * rates.per_shard:.1f} for every shard that it meets; one worker"
     )
     return rates
 
 
-def _sample(fs: FileSystem, base: Sequence[VectorDataset]) -> NDArray[np.float32]:
-    """Blocks of the base, spread over its parts: enough for two groups."""
+def _sample(fs: FileSystem, base: Sequence[VectorDataset], rows: int) -> NDArray[np.float32]:
+    """Blocks of the base, spread over its parts: as many rows, if there are."""
     parts = [(dataset, part) for dataset in base for part in dataset.manifest.parts if part.rows]
-    wanted = -(-2 * GROUP_ROWS // len(parts))
+    wanted = -(-rows // len(parts))
     found: list[NDArray[np.float32]] = []
     for dataset, part in parts:
         with PartReader(fs, dataset.directory, part) as reader:
@@ -127,4 +132,4 @@ def _sample(fs: FileSystem, base: Sequence[VectorDataset]) -> NDArray[np.float32
                 vectors = dataset.vectors(reader, block)
                 assert isinstance(vectors, np.ndarray)
                 found.append(vectors)
-    return np.concatenate(found)[: 2 * GROUP_ROWS]
+    return np.concatenate(found)[:rows]

@@ -6,14 +6,16 @@ An element is a block, never a pair. The base is cut into shards (runs of parts)
 - other queries, where the base fits on a worker's scratch: a task is a few blocks of queries, which pass all shards;
 - other queries, where it does not: a task is a few blocks of queries and one shard.
 
-What crosses a shuffle is (distance, id), 16 bytes a neighbour: 16 · n bytes a row and shard for the first and the
-third, nothing for the second. Vectors are read where they are needed.
+What crosses a shuffle is (distance, id), 12 bytes a neighbour or, where ids need 8, 16: at most n of them a row and
+shard for the first and the third, nothing for the second. What a process knows to be beaten stays behind: of s shards
+that one process joins, about n (1 + 1/2 + … + 1/s) neighbours of a row come. Vectors are read where they are needed.
 
 The base with itself may also be joined by lists (`approximate_join`): the tasks are the same pairs of shards, which
 compare the rows of a list with those that visit it.
 
-Memory of a worker process: `LOADED_SHARDS` shards, 8d + 76 bytes a row each, of which the vectors, 4d, are mapped files
-that other processes share; of a task, 64 · n bytes and a pool of 8(3(n + 1) + 32) + 25 bytes a row of two shards.
+Memory of a worker process: `LOADED_SHARDS` shards, 8d + 4n + 84 bytes a row each, of which the vectors, 4d, are mapped
+files that other processes share, until all is searched; of a task, 64 · n bytes and a pool of 8(3(n + 1) + 32) + 25
+bytes a row of two shards.
 By lists a row of a shard has 12 bytes more for every list that it visits, and all rows of two shards have pools,
 24 · n + 300 bytes each.
 """
@@ -141,29 +143,48 @@ class _Loaded:
     Attributes
     ----------
     rows : prepared; in lists where the join is one of lists.
-    reach : per row, the distance of the n-th neighbour found so far by any task of this process: no answer beyond it is
-        needed. What a task leaves out so depends on what came before it; what all of them find together does not.
+    nearest : float32 [rows, n], the distances of the nearest found so far by any task of this process, rounded up and
+        ascending: no answer beyond the last is needed. What a task leaves out so depends on what came before it; what
+        all of them find together does not.
     """
 
     rows: Base | Listed
-    reach: NDArray[np.float64]
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    nearest: NDArray[np.float32]
+    _met: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def base(self) -> Base:
         assert not isinstance(self.rows, Listed)
         return self.rows
 
-    def within(self, radius: float) -> NDArray[np.float64]:
-        """The reach of every row, where nobody beyond a radius is wanted."""
-        return np.minimum(self.reach, radius)
+    def __len__(self) -> int:
+        return len(self.nearest)
 
-    def learn(self, found: Neighbours) -> None:
-        with self.lock:
-            np.minimum(self.reach, found.distances[:, -1], out=self.reach)
+    def reach(self, rows: slice = slice(None), radius: float = np.inf) -> NDArray[np.float64]:
+        """The distance beyond which nobody is needed, where nobody beyond a radius is wanted."""
+        return np.minimum(self.nearest[rows, -1], radius, dtype=np.float64)
+
+    def learn(self, other: int, found: Neighbours) -> None:
+        """Take in whom the rows met in another shard; once, for a runner may repeat a task."""
+        distances = _rounded_up(found.distances)
+        with self._lock:
+            if other not in self._met:
+                self._met.add(other)
+                # The n least of two ascending lists: no two places of the one are left for the same of the other.
+                self.nearest = np.sort(np.minimum(self.nearest, distances[:, ::-1]), axis=1)
+
+
+def _rounded_up(distances: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Distances in half of the space, none of them less than it is."""
+    with np.errstate(over="ignore"):
+        return np.nextafter(distances.astype(np.float32), np.float32(np.inf))
 
 
 _LOADED: ProcessCache[_Loaded] = ProcessCache(LOADED_SHARDS)
+
+_Met: TypeAlias = tuple[int, _Loaded, int, Neighbours]
+"""(index of a shard, the shard, index of another, whom its rows met there)."""
 
 
 @dataclass(frozen=True)
@@ -233,40 +254,41 @@ class Search:
             ids, vectors = files.get(shard.key, lambda: shard.read(self.fs))
         if lists is not None:
             rows = Listed(Prepared(ids, vectors, self.metric, lists.centre), lists)
-            return _Loaded(rows, np.full(shard.rows, np.inf))
-        reach = [np.full(part.rows, np.inf) for *_, part in shard.parts]
+            return _Loaded(rows, self._nobody(shard.rows))
+        nearest = [self._nobody(part.rows) for *_, part in shard.parts]
         for i, (position, _, index, _) in enumerate(shard.parts):
             dataset = self.known[position]
             if dataset is not None:
-                reach[i] = dataset.reach(self.fs, index)
-        return _Loaded(self.prepared(ids, vectors), np.concatenate(reach))
+                nearest[i] = _rounded_up(dataset.distances(self.fs, index))
+        return _Loaded(self.prepared(ids, vectors), np.concatenate(nearest))
+
+    def _nobody(self, rows: int) -> NDArray[np.float32]:
+        return np.full((rows, self.n), np.inf, np.float32)
 
     def is_known(self, shard: int) -> bool:
         """Whether the neighbours of a shard's rows in all shards of its kind are known."""
         return self.known[self.shards[shard].parts[0][0]] is not None
 
-    def between(self, i: int, j: int, radius: float, lists: Lists | None, files: ShardFiles) -> Iterator[Found]:
+    def between(self, i: int, j: int, radius: float, lists: Lists | None, files: ShardFiles) -> list[_Met]:
         """The neighbours of shard i's rows in shard j, and of j's in i."""
         one = self.load(i, files, lists)
         if i == j:
             counters.count("tiles_rows", _products(one, one))
-            yield from self._by_block(i, one, self._inside(one, radius))
-            return
+            return [(i, one, i, self._inside(one, radius))]
         other = self.load(j, files, lists)
         counters.count("tiles_rows", _products(one, other))
-        found = self._across(one, other, radius)
-        yield from self._by_block(i, one, found[0])
-        yield from self._by_block(j, other, found[1])
+        of_one, of_other = self._across(one, other, radius)
+        return [(i, one, j, of_one), (j, other, i, of_other)]
 
     def _inside(self, shard: _Loaded, radius: float) -> Neighbours:
-        reach = shard.within(radius)
+        reach = shard.reach(radius=radius)
         if isinstance(shard.rows, Listed):
             return visit_within(shard.rows, self.n, reach, self.leave_self_out)
         assert isinstance(shard.rows, Prepared)
         return join_within(shard.rows, self.n, self.kernel, reach, self.leave_self_out)
 
     def _across(self, one: _Loaded, other: _Loaded, radius: float) -> tuple[Neighbours, Neighbours]:
-        reaches = one.within(radius), other.within(radius)
+        reaches = one.reach(radius=radius), other.reach(radius=radius)
         if isinstance(one.rows, Listed):
             assert isinstance(other.rows, Listed)
             return visit_between(one.rows, other.rows, self.n, reaches, self.leave_self_out)
@@ -283,13 +305,14 @@ class Search:
         reach = np.minimum(known.distances[:, -1], radius)
         return search(shard.base, queries, self.n, self.kernel, reach, self.leave_self_out)
 
-    def _by_block(self, index: int, shard: _Loaded, found: Neighbours) -> Iterator[Found]:
-        shard.learn(found)
+    def by_block(self, index: int, shard: _Loaded, other: int, found: Neighbours) -> Iterator[Found]:
+        """Whom a shard's rows met, in the blocks that they have, without those that are known to be beaten by now."""
+        shard.learn(other, found)
         for position, part, block, rows in self.shards[index].blocks():
             # A count for the whole shard: it stands in the first of its blocks.
             undecided = found.undecided if rows.start == 0 else 0
             piece = Neighbours(found.ids[rows], found.distances[rows], found.base_rows, undecided)
-            yield (self.query_of_base[position], part, block), piece
+            yield (self.query_of_base[position], part, block), piece.up_to(shard.reach(rows))
 
 
 def _products(one: _Loaded, other: _Loaded) -> int:
@@ -297,7 +320,7 @@ def _products(one: _Loaded, other: _Loaded) -> int:
     if isinstance(one.rows, Listed):
         assert isinstance(other.rows, Listed)
         return one.rows.products(other.rows)
-    rows, others = len(one.reach), len(other.reach)
+    rows, others = len(one), len(other)
     return rows * (rows + 1) // 2 if one is other else rows * others
 
 
@@ -386,7 +409,7 @@ class KnnJoin(beam.PTransform):
         if not found:  # nobody asks for anything
             return begin | "no blocks" >> beam.Create([], reshuffle=False)
         gathered = found[0] if len(found) == 1 else found | "all blocks" >> beam.Flatten()
-        return gathered | "merge shards" >> beam.Map(_merge, self._search.n, self._search.base_rows)
+        return gathered | "merge shards" >> beam.ParDo(_MergeShards(self._search.n, self._search.base_rows))
 
     def _tasks(self) -> tuple[list[_Task], list[_Task]]:
         """Tasks whose answers have to be gathered, and tasks whose answers are whole."""
@@ -462,21 +485,29 @@ def _centre(fs: FileSystem, base: Sequence[VectorDataset], metric: Metric) -> Ce
     return Centre.of(np.concatenate(sample), metric) if sample else None
 
 
-def _merge(gathered: tuple[BlockKey, Iterable[Neighbours]], n: int, rows: int) -> Found:
+class _MergeShards(beam.DoFn):
     """The neighbours of a block from those in every shard.
 
     Raises DataError unless all `rows` of the base were searched once: a shard that a runner lost or repeated would give
     neighbours that look right and are not.
     """
-    key, several = gathered
-    found = merge(several, n)
-    if found.base_rows != rows:
-        raise DataError(
-            f"the join of dataset {key[0]}, part {key[1]}, block {key[2]} searched {found.base_rows:,} of {rows:,} "
-            "rows of the base: the runner lost or repeated an element; run it again"
-        )
-    counters.count("undecided", found.undecided)
-    return key, found
+
+    def __init__(self, n: int, rows: int) -> None:
+        self._n, self._rows = n, rows
+
+    def setup(self) -> None:
+        _LOADED.clear()  # what is gathered has been searched
+
+    def process(self, gathered: tuple[BlockKey, Iterable[Neighbours]]) -> Iterator[Found]:
+        key, several = gathered
+        found = merge(several, self._n)
+        if found.base_rows != self._rows:
+            raise DataError(
+                f"the join of dataset {key[0]}, part {key[1]}, block {key[2]} searched {found.base_rows:,} of "
+                f"{self._rows:,} rows of the base: the runner lost or repeated an element; run it again"
+            )
+        counters.count("undecided", found.undecided)
+        yield key, found
 
 
 class _SearchShards(beam.DoFn):
@@ -504,8 +535,9 @@ class _SearchShards(beam.DoFn):
 
     def _pair(self, task: _Pair, radius: float, lists: Lists | None) -> Iterator[Found]:
         with counters.kernel("search"):
-            found = list(self._search.between(task.one, task.other, radius, lists, self._files))
-        return iter(found)
+            found = self._search.between(task.one, task.other, radius, lists, self._files)
+        while found:
+            yield from self._search.by_block(*found.pop())
 
     def _run(self, task: _Run, only: NDArray[np.int64] | None, radius: float) -> Iterator[Found]:
         search = self._search

@@ -42,11 +42,10 @@ class NeighbourDataset:
         ids, distances = convert.neighbour_lists(reader.block(block, ["neighbours", "distances"]), n, NOBODY, where)
         return Neighbours(ids, distances, self.base_rows)
 
-    def reach(self, fs: FileSystem, part: int) -> NDArray[np.float64]:
-        """The distance of the n-th neighbour of every row of a part; inf where there are fewer."""
+    def distances(self, fs: FileSystem, part: int) -> NDArray[np.float64]:
+        """The distances of the neighbours of every row of a part, [rows, n]; inf where there is nobody."""
         with PartReader(fs, self.directory, self.manifest.parts[part]) as reader:
-            found = [self.block(reader, block).distances[:, -1] for block in range(reader.blocks)]
-        return np.concatenate([np.zeros(0), *found])
+            return np.concatenate([self.block(reader, block).distances for block in range(reader.blocks)])
 
 
 class WriteNeighbours(beam.PTransform):
@@ -71,15 +70,24 @@ class WriteNeighbours(beam.PTransform):
         self._fs, self._queries, self._plans, self._late_facts = fs, list(queries), list(plans), late_facts
 
     def expand(self, found: beam.PCollection) -> beam.PCollection:
-        by_part = found | "key by part" >> beam.MapTuple(lambda key, neighbours: (key[:2], (key[2], neighbours)))
-        # A part without rows has no neighbours, and has to be written all the same.
-        every = [((q, k), None) for q, plan in enumerate(self._plans) for k in range(plan.parts)]
-        every_part = found.pipeline | "list parts" >> beam.Create(every, reshuffle=False)
-        return (
-            (by_part, every_part)
-            | "with empty parts" >> beam.Flatten()
+        write = _WritePart(self._fs, self._queries, self._plans)
+        written = (
+            found
+            | "key by part" >> beam.MapTuple(lambda key, neighbours: (key[:2], (key[2], neighbours)))
             | "gather part" >> beam.GroupByKey()
-            | "write part" >> beam.ParDo(_WritePart(self._fs, self._queries, self._plans))
+            | "write part" >> beam.ParDo(write)
+        )
+        # A part without rows has no neighbours, and has to be written all the same.
+        empty: list[tuple[tuple[int, int], list[tuple[int, Neighbours]]]] = [
+            ((q, k), [])
+            for q, dataset in enumerate(self._queries)
+            for k, part in enumerate(dataset.manifest.parts)
+            if not part.rows
+        ]
+        no_rows = found.pipeline | "list empty parts" >> beam.Create(empty, reshuffle=False)
+        return (
+            (written, no_rows | "write empty part" >> beam.ParDo(write))
+            | "all parts" >> beam.Flatten()
             | "commit" >> CommitDatasets(self._fs, self._plans, self._late_facts)
         )
 
@@ -88,12 +96,10 @@ class _WritePart(beam.DoFn):
     def __init__(self, fs: FileSystem, queries: list[VectorDataset], plans: list[DatasetPlan]) -> None:
         self._fs, self._queries, self._plans = fs, queries, plans
 
-    def process(
-        self, gathered: tuple[tuple[int, int], Iterable[tuple[int, Neighbours] | None]]
-    ) -> Iterator[tuple[str, Part]]:
+    def process(self, gathered: tuple[tuple[int, int], Iterable[tuple[int, Neighbours]]]) -> Iterator[tuple[str, Part]]:
         (position, k), several = gathered
         dataset, plan = self._queries[position], self._plans[position]
-        found = dict(item for item in several if item is not None)
+        found = dict(several)
         part = dataset.manifest.parts[k]
         with (
             PartReader(self._fs, dataset.directory, part) as reader,

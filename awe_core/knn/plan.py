@@ -1,32 +1,23 @@
 """How a join will be cut, what it will hold, move and take: pure, from counts alone.
 
-A task's cost is products and rows: with P pairs of rows to be scored and R rows that meet a group of the base,
+    seconds = (pairs · per_pair + rows · per_row + rows × shards · per_shard
+               + bytes / bytes_per_second) / workers,
 
-    seconds = (P · per_pair + R · per_meeting) / workers,
+where a self-join of N rows has N²/2 pairs, for each product serves both of its rows, and other queries have Q · N. What
+is linear in the rows is to read and prepare a row, and what it costs for every shard that it meets, whatever its size.
+`probe` measures the rates on the machine and on the data, for how many rows survive the first comparison depends on it.
 
-where a self-join of N rows has P = N²/2, for each product serves both of its rows, and other queries have P = Q·N. Both
-rates are measured on the machine by `probe`, on the data where it is given, for how many rows survive the first
-comparison depends on it.
-
-By lists P depends on how many lists have to be visited for the recall, which only the join finds out: what is predicted
-is for `_VISITS`. A row meets whole shards there.
+By lists the pairs depend on how many lists have to be visited for the recall, which only the join finds out: what is
+predicted is for `_VISITS`. A row meets whole shards there.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
-
 from awe_core.knn.inverted_lists import list_count
-from awe_core.knn.join import GROUP_ROWS, KernelChoice, join_both
-from awe_core.knn.metric import Metric
-from awe_core.knn.prepared import Centre, Prepared
-from awe_core.threads import Workers
+from awe_core.knn.join import GROUP_ROWS
 
 NEIGHBOUR_BYTES = 16
 """(distance, id) of a neighbour: all that crosses a shuffle."""
@@ -42,9 +33,6 @@ _TASKS_PER_WORKER_BY_LISTS = 3
 
 _VISITS = 16
 """Lists that a row visits for a recall of 0.95, roughly: 6 of a million rows of grown CIFAR, 18 of 125,000."""
-
-_POOL_BYTES = 1000
-"""Bytes a row of a group's pools."""
 
 _PREPARED_BYTES = 76
 """Bytes a row of a shard beside its vectors and their augmented copy: ids and tables."""
@@ -77,14 +65,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of one worker for a pair of rows and for a row that meets a group; what it moves in a second.
+    """Seconds of one worker for each of what a plan counts; what it reads, hands over and writes in a second.
 
-    What stands here is for 128 dimensions on one core of 2020 or later, for a plan that is made without a probe.
+    What stands here is for 128 dimensions on one core of 2020 or later, for a plan that is made without a probe. The
+    bytes are never probed.
     """
 
-    per_pair: float = 3e-9
-    per_meeting: float = 4e-6
-    bytes_per_second: float = 200e6
+    per_pair: float = 3.5e-9
+    per_row: float = 20e-6
+    per_shard: float = 10e-6
+    bytes_per_second: float = 120e6
 
 
 @dataclass(frozen=True)
@@ -97,7 +87,8 @@ class Plan:
     shards : of the base.
     tasks : of the whole job.
     pairs : pairs of rows that are scored.
-    meetings : rows × groups of the other side that they meet.
+    rows : that are asked for.
+    row_shards : rows × shards that they meet.
     shuffle_bytes, read_bytes : that cross the shuffle; that all tasks together read of vectors, if none were kept.
     worker_bytes : that a worker holds at its peak.
     """
@@ -106,16 +97,17 @@ class Plan:
     shards: int
     tasks: int
     pairs: int
-    meetings: int
+    rows: int
+    row_shards: int
     shuffle_bytes: int
     read_bytes: int
     worker_bytes: int
 
     def seconds(self, rates: Rates, workers: int) -> float:
         """Predicted, of all workers side by side, without what starting a job costs."""
-        work = self.pairs * rates.per_pair + self.meetings * rates.per_meeting
+        linear = self.rows * rates.per_row + self.row_shards * rates.per_shard
         moved = (self.shuffle_bytes + self.read_bytes) / rates.bytes_per_second
-        return (work + moved) / workers
+        return (self.pairs * rates.per_pair + linear + moved) / workers
 
 
 def plans(asked: Asked) -> list[Plan]:
@@ -141,8 +133,8 @@ def plans(asked: Asked) -> list[Plan]:
 
 
 def _row_bytes(asked: Asked) -> int:
-    """A row of a loaded shard: the vector, its augmented copy, tables."""
-    return 8 * asked.dimension + 8 + _PREPARED_BYTES
+    """A row of a loaded shard: the vector, its augmented copy, tables, the distances of the nearest found."""
+    return 8 * asked.dimension + 8 + _PREPARED_BYTES + 4 * asked.n
 
 
 def _groups(rows: int) -> int:
@@ -150,8 +142,13 @@ def _groups(rows: int) -> int:
 
 
 def _task_bytes(asked: Asked, rows: int) -> int:
-    """Answers for some rows, merged and being merged, and the pools of two groups."""
-    return 4 * NEIGHBOUR_BYTES * asked.n * rows + 2 * _POOL_BYTES * min(rows, GROUP_ROWS)
+    """Of some rows, their pools and their answers, merged and being merged."""
+    return rows * (_pool_bytes(asked) + 4 * NEIGHBOUR_BYTES * asked.n)
+
+
+def _pool_bytes(asked: Asked) -> int:
+    """A row's pool, as `awe_core.knn.selection.Pools` has it."""
+    return 8 * (3 * (asked.n + 1) + 32) + 25
 
 
 def _pairs_of_shards(asked: Asked) -> list[Plan]:
@@ -170,7 +167,8 @@ def _pairs_of_shards(asked: Asked) -> list[Plan]:
                 shards=shards,
                 tasks=shards * (shards + 1) // 2,
                 pairs=N * (N + 1) // 2 + asked.query_rows * N,
-                meetings=(N + asked.query_rows) * _groups(N),
+                rows=N + asked.query_rows,
+                row_shards=(N + asked.query_rows) * shards,
                 shuffle_bytes=NEIGHBOUR_BYTES * asked.n * shards * (N + asked.query_rows),
                 read_bytes=vectors * shards,
                 worker_bytes=held,
@@ -190,7 +188,7 @@ def _pairs_by_lists(asked: Asked) -> list[Plan]:
     """The base with itself in pairs of shards, all rows of which have pools; other queries pass them one by one."""
     N, Q = asked.base_rows, asked.query_rows
     shards = _fewest_shards(asked.workers, _TASKS_PER_WORKER_BY_LISTS)
-    per_row = _row_bytes(asked) + 12 * _VISITS + 8 * (3 * (asked.n + 1) + 35) + 4 * NEIGHBOUR_BYTES * asked.n
+    per_row = _row_bytes(asked) + 12 * _VISITS + _pool_bytes(asked) + 4 * NEIGHBOUR_BYTES * asked.n
     while True:
         rows = -(-N // shards)
         plan = Plan(
@@ -198,7 +196,8 @@ def _pairs_by_lists(asked: Asked) -> list[Plan]:
             shards=shards,
             tasks=shards * (shards + 1) // 2,
             pairs=N * min(N, 2 * _VISITS * math.ceil(N / list_count(N))) + Q * N,
-            meetings=N * shards + Q * _groups(N),
+            rows=N + Q,
+            row_shards=(N + Q) * shards,
             shuffle_bytes=NEIGHBOUR_BYTES * asked.n * shards * (N + Q),
             read_bytes=4 * asked.dimension * N * shards,
             worker_bytes=2 * rows * per_row,
@@ -218,7 +217,8 @@ def _queries_split(asked: Asked) -> list[Plan]:
             shards=LOADED_SHARDS,
             tasks=tasks,
             pairs=Q * N,
-            meetings=Q * _groups(N),
+            rows=Q,
+            row_shards=Q * LOADED_SHARDS,
             shuffle_bytes=0,
             read_bytes=4 * asked.dimension * (N * min(tasks, asked.workers) + Q),
             worker_bytes=N * _row_bytes(asked) + _task_bytes(asked, -(-Q // tasks)),
@@ -237,7 +237,8 @@ def _both_split(asked: Asked) -> list[Plan]:
             shards=shards,
             tasks=max(1, shards * _groups(Q)),
             pairs=Q * N,
-            meetings=Q * _groups(N),
+            rows=Q,
+            row_shards=Q * shards,
             shuffle_bytes=NEIGHBOUR_BYTES * asked.n * shards * Q,
             read_bytes=4 * asked.dimension * (N * _groups(Q) + Q * shards),
             worker_bytes=rows * _row_bytes(asked) + _task_bytes(asked, min(Q, GROUP_ROWS)),
@@ -245,54 +246,3 @@ def _both_split(asked: Asked) -> list[Plan]:
         if plan.worker_bytes <= asked.worker_bytes or rows <= GROUP_ROWS:
             return [plan]
         shards = math.ceil(shards * 1.25)
-
-
-def probe(
-    sample: NDArray[np.float32],
-    n: int,
-    workers: int,
-    metric: Metric = "euclidean",
-    kernel: KernelChoice = "auto",
-    seconds: float = 20.0,
-) -> Rates:
-    """Measure both rates on this machine, all workers at work: a pair of large groups of a sample, and of small ones.
-
-    Parameters
-    ----------
-    sample : float32 [rows, d], rows of the base, at least 2; at most two groups of them are used.
-    seconds : roughly how long to measure; no fewer than three rounds of each.
-    """
-    centre, rows = Centre.of(sample, metric), min(len(sample) // 2, GROUP_ROWS)
-    sizes = [rows, max(1, rows // 4)]
-    with threadpool_limits(1), Workers(workers) as threads:
-        costs = [_cost(_two(sample, size, metric, centre), n, kernel, threads, workers, seconds / 2) for size in sizes]
-    equations = np.array([(size * size, 2 * size) for size in sizes], float)
-    # Two samples of one row each are no two equations.
-    per_pair, per_meeting = np.linalg.lstsq(equations, np.array(costs), rcond=None)[0]
-    # A noisy small measurement must not make rows or pairs cost less than nothing.
-    return Rates(float(max(per_pair, costs[0] / equations[0, 0] / 2)), float(max(per_meeting, 0.0)))
-
-
-def _two(sample: NDArray[np.float32], rows: int, metric: Metric, centre: Centre) -> tuple[Prepared, Prepared]:
-    """Two shards."""
-    ids = np.arange(2 * rows)
-    one, other = slice(0, rows), slice(rows, 2 * rows)
-    return Prepared(ids[one], sample[one], metric, centre), Prepared(ids[other], sample[other], metric, centre)
-
-
-def _cost(
-    pair: tuple[Prepared, Prepared], n: int, kernel: KernelChoice, threads: Workers, workers: int, seconds: float
-) -> float:
-    """Seconds of one join of two groups while every worker makes one: the median of several rounds.
-
-    Rows know what lies within reach but for one part in ten, as those of groups do that have met others before.
-    """
-    found = join_both(*pair, n, kernel)  # and what is compiled is compiled now
-    reaches = found[0].distances[:, -1] * 1.1, found[1].distances[:, -1] * 1.1
-    measured: list[float] = []
-    began = time.perf_counter()
-    while len(measured) < 3 or (time.perf_counter() - began < seconds and len(measured) < 50):
-        start = time.perf_counter()
-        threads.map(lambda _: join_both(*pair, n, kernel, *reaches), workers)
-        measured.append(time.perf_counter() - start)
-    return float(np.median(measured))

@@ -121,3 +121,19 @@ def test_pickled_without_the_places_where_there_is_nobody(queries: int, n: int, 
 def test_a_pickle_is_as_small_as_what_was_found() -> None:
     sizes = [len(pickle.dumps(Neighbours.none(1000, n))) for n in (1, 100)]
     assert sizes[0] == pytest.approx(sizes[1], abs=10)
+
+
+@pytest.mark.parametrize("largest", [2**31 - 1, 2**31, NOBODY - 1])
+@pytest.mark.parametrize("smallest", [-(2**31), -(2**31) - 1])
+def test_ids_that_fit_into_four_bytes_take_no_more(largest: int, smallest: int) -> None:
+    found = Neighbours(np.array([[smallest, largest] * 500]), np.zeros((1, 1000)))
+    size = len(pickle.dumps(found))
+    assert (size < 13_000) == (largest < 2**31 and smallest >= -(2**31))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(found)).ids, found.ids)  # noqa: S301
+
+
+def test_up_to_a_reach_keeps_ties_with_it_and_nobody_beyond() -> None:
+    found = Neighbours(np.array([[3, 1, 2], [4, 5, 6]]), np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]), 9, 1)
+    kept = found.up_to(np.array([2.0, 0.5]))
+    assert same(kept, Neighbours(np.array([[3, 1, NOBODY], [NOBODY] * 3]), np.array([[1, 2, np.inf], [np.inf] * 3])))
+    assert (kept.base_rows, kept.undecided) == (9, 1)

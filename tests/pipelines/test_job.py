@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import apache_beam as beam
@@ -24,7 +25,7 @@ def test_a_flag_that_beam_does_not_know_is_refused() -> None:
 @pytest.mark.parametrize(
     ("runner", "name", "mode"),
     [
-        ("in-process", "FnApiRunner", "multi_threading"),
+        ("in-process", "FnApiRunner", "in_memory"),
         ("multi-processing", "FnApiRunner", "multi_processing"),
         ("prism", "PrismRunner", "in_memory"),
         ("flink", "FlinkRunner", "in_memory"),
@@ -38,8 +39,24 @@ def test_runners_by_our_names_and_by_beams(runner: str, name: str, mode: str) ->
     assert options.view_as(DirectOptions).direct_running_mode == mode
 
 
-def test_the_in_process_runner_never_flushes_by_time() -> None:
-    """Its timer's thread takes no lock that a writer holds, so that elements are lost without a word."""
+def test_threads_of_the_in_process_runner_work_side_by_side() -> None:
+    _MEETING.reset()
+    options = pipeline_options("in-process", ["--direct_num_workers=2"])
+    with beam.Pipeline(runner=make_runner(options), options=options) as pipeline:
+        spread = pipeline | beam.Create([0, 1]) | beam.Reshuffle()
+        _ = spread | beam.Map(_meet)
+
+
+_MEETING = threading.Barrier(2, timeout=30)
+
+
+def _meet(_: int) -> None:
+    """Raises BrokenBarrierError where nobody else comes."""
+    _MEETING.wait()
+
+
+def test_no_data_stream_is_flushed_by_time() -> None:
+    """The timer's thread takes no lock that a writer holds, so that elements are lost without a word."""
     make_runner(pipeline_options("in-process", []))
     assert worker_handlers.DATA_BUFFER_TIME_LIMIT_MS == 0
 

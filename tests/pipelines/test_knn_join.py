@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import apache_beam as beam
@@ -10,14 +11,18 @@ import pyarrow as pa
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that
+from hypothesis import given
+from hypothesis import strategies as st
 
 from awe_core.knn.join import knn_join as twin_join
-from awe_core.neighbours import Neighbours
+from awe_core.neighbours import NOBODY, Neighbours
 from pipelines import counters, knn_join
+from pipelines.dataset_writer import DatasetPlan
 from pipelines.errors import DataError, unwrap
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import make_runner, pipeline_options
-from pipelines.knn_join import KnnJoin, cut_into_shards
+from pipelines.knn_join import KnnJoin, Search, cut_into_shards
+from pipelines.neighbour_dataset import WriteNeighbours
 from pipelines.vector_dataset import BlockKey, VectorDataset
 from schemas import convert, tables
 from schemas.manifest import Manifest
@@ -149,11 +154,66 @@ def test_shards_hold_every_part_with_rows_once(tmp_path: Path) -> None:
 
 def test_an_element_that_a_runner_loses_does_not_go_unseen() -> None:
     found = Neighbours(np.zeros((1, 1), np.int64), np.zeros((1, 1)), base_rows=60)
-    key, merged = knn_join._merge(((0, 0, 0), [found]), 1, 60)
+    [(key, merged)] = knn_join._MergeShards(1, 60).process(((0, 0, 0), [found]))
     assert (key, merged.base_rows) == ((0, 0, 0), 60)
     for rows in (59, 120):
         with pytest.raises(DataError, match="lost or repeated an element"):
-            knn_join._merge(((0, 0, 0), [found]), 1, rows)
+            list(knn_join._MergeShards(1, rows).process(((0, 0, 0), [found])))
+
+
+def found_at(*distances: float) -> Neighbours:
+    return Neighbours(np.zeros((1, len(distances)), np.int64), np.array([distances]))
+
+
+def test_a_shard_learns_how_near_the_nth_of_all_it_met_is_and_a_repeated_task_adds_nothing() -> None:
+    shard = knn_join._Loaded([], np.full((1, 3), np.inf, np.float32))
+    shard.learn(0, found_at(1, 4, 6))
+    for _ in range(2):  # the same neighbours twice are not two
+        shard.learn(1, found_at(2, 5, np.inf))
+        np.testing.assert_allclose(shard.reach(), [4], rtol=1e-6)
+    assert shard.reach(radius=3) == [3]
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_what_a_shard_knows_are_the_nearest_of_all_that_it_met(several: list[list[int]]) -> None:
+    shard = knn_join._Loaded([], np.full((1, 3), np.inf, np.float32))
+    for other, distances in enumerate(several):
+        shard.learn(other, found_at(*sorted(distances)))
+    np.testing.assert_allclose(shard.nearest[0], sorted(chain(*several))[:3], rtol=1e-6, atol=1e-30)
+
+
+def test_shards_that_were_searched_are_let_go() -> None:
+    knn_join._LOADED.get("shard", lambda: knn_join._Loaded([], np.zeros((1, 1), np.float32)))
+    knn_join._MergeShards(1, 60).setup()
+    with pytest.raises(ZeroDivisionError):
+        knn_join._LOADED.get("shard", lambda: 1 // 0)
+
+
+@pytest.mark.parametrize("distance", [0.1, 0.0, 1e300, -0.3, -1e300, 1 + 1e-12])
+def test_the_reach_of_a_shard_never_leaves_out_the_nth_itself(distance: float) -> None:
+    shard = knn_join._Loaded([], np.full((1, 1), np.inf, np.float32))
+    shard.learn(0, found_at(distance))
+    assert shard.reach() >= distance
+
+
+def test_who_is_beaten_meanwhile_is_not_handed_over(tmp_path: Path) -> None:
+    base, _, _ = dataset(tmp_path / "base", 0, 0)
+    search = Search.of(FS, [base], [base], 2, 1, False, "euclidean", True, "auto", {}, 0)
+    rows = sum(ROWS_OF_PART)
+    shard = knn_join._Loaded([], np.full((rows, 2), 3, np.float32))
+    found = Neighbours(np.tile([5, 6], (rows, 1)), np.tile([2.0, 4.0], (rows, 1)), rows)
+    pieces = list(search.by_block(0, shard, 0, found))
+    assert sum(len(piece) for _, piece in pieces) == rows
+    assert all((piece.ids == [5, NOBODY]).all() for _, piece in pieces)
+
+
+def test_a_dataset_that_lost_all_its_parts_on_the_way_does_not_go_unseen(tmp_path: Path) -> None:
+    queries, _, _ = dataset(tmp_path / "queries", 1, 0)
+    plan = DatasetPlan(str(tmp_path / "found"), "recipe", tables.neighbours(), len(ROWS_OF_PART))
+    pipeline = beam.Pipeline(runner=make_runner(pipeline_options("in-process", [])))
+    _ = pipeline | beam.Create([]) | WriteNeighbours(FS, [queries], [plan])
+    with pytest.raises(Exception, match="1 parts were written where 4 were planned"):
+        pipeline.run()
 
 
 def test_a_vector_that_is_no_number_names_its_part(tmp_path: Path) -> None:

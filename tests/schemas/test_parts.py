@@ -280,3 +280,13 @@ def test_a_vector_with_a_null_is_not_written(tmp_path: Path, hole: list[list[flo
     with pytest.raises(ValueError, match="holds a null"), PartWriter(FS, str(tmp_path), 0, schema) as writer:
         writer.write(pa.table({"vector": pa.array(hole, tables.vector(2))}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ids_and_float64_distances_have_no_dictionary_and_other_columns_do(tmp_path: Path) -> None:
+    schema = pa.schema(
+        [pa.field("id", pa.int64()), pa.field("far", pa.list_(pa.float64())), pa.field("name", pa.utf8())]
+    )
+    with PartWriter(FS, str(tmp_path), 0, schema) as writer:
+        writer.write(pa.table({"id": [1, 2], "far": [[0.5], [0.5]], "name": ["a", "a"]}, schema))
+    columns = pq.read_metadata(tmp_path / writer.part.name).row_group(0)
+    assert [columns.column(i).has_dictionary_page for i in range(3)] == [False, False, True]

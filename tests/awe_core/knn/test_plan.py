@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awe_core.knn.plan import LOADED_SHARDS, NEIGHBOUR_BYTES, Asked, Plan, Rates, plans, probe
+from awe_core.knn.plan import LOADED_SHARDS, NEIGHBOUR_BYTES, Asked, Plan, Rates, plans
 
 GIB = 2**30
 rows = st.integers(0, 10**8)
@@ -73,12 +74,27 @@ def test_more_memory_needs_no_more_shards(asked: Asked) -> None:
         assert plan.shards <= fewest.get(plan.name, plan.shards)
 
 
-@given(joins(), st.floats(1e-10, 1e-6), st.floats(0, 1e-4))
-def test_seconds_rise_with_the_rates_and_fall_with_the_workers(asked: Asked, pair: float, meeting: float) -> None:
+rate = st.floats(1e-12, 1e-4)
+
+
+@given(joins(), st.builds(Rates, rate, rate, rate, st.floats(1e6, 1e9)))
+def test_seconds_rise_with_the_rates_and_fall_with_the_workers(asked: Asked, rates: Rates) -> None:
+    costs = [2 * getattr(rates, name) for name in ("per_pair", "per_row", "per_shard")]
+    double = Rates(*costs, rates.bytes_per_second / 2)
     for plan in made(asked):
-        rates, double = Rates(pair, meeting, 1e8), Rates(2 * pair, 2 * meeting, 5e7)
-        assert plan.seconds(double, asked.workers) == pytest.approx(2 * plan.seconds(rates, asked.workers))
-        assert plan.seconds(rates, 2 * asked.workers) <= plan.seconds(rates, asked.workers)
+        seconds = plan.seconds(rates, asked.workers)
+        assert plan.seconds(double, asked.workers) == pytest.approx(2 * seconds)
+        assert plan.seconds(rates, 2 * asked.workers) <= seconds
+        for name in ("per_pair", "per_row", "per_shard"):
+            assert plan.seconds(replace(rates, **{name: 1.0}), asked.workers) >= seconds
+
+
+@given(joins())
+def test_every_row_that_is_asked_for_is_counted_and_meets_every_shard(asked: Asked) -> None:
+    everyone = asked.query_rows + (asked.base_rows if asked.within else 0)
+    for plan in made(asked):
+        assert plan.rows == everyone
+        assert plan.row_shards == everyone * plan.shards
 
 
 def test_too_little_memory_says_how_much_is_needed() -> None:
@@ -90,11 +106,3 @@ def test_a_large_base_is_cut_until_two_shards_fit() -> None:
     small, large = (plans(Asked(10**7, True, 0, 128, 20, 2, memory * GIB))[0] for memory in (2, 64))
     assert small.shards > large.shards
     assert small.pairs == large.pairs == 10**7 * (10**7 + 1) // 2
-
-
-@pytest.mark.parametrize("rows", [2, 50, 3000])
-def test_the_probe_measures_something_of_any_sample(rows: int) -> None:
-    sample = np.random.default_rng(0).standard_normal((rows, 8), dtype=np.float32)
-    rates = probe(sample, 5, 2, seconds=0.01)
-    assert rates.per_pair > 0
-    assert rates.per_meeting >= 0

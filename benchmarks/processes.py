@@ -54,7 +54,8 @@ def run(command: Sequence[str]) -> Outcome:
     if process.returncode or not output.strip():
         why = words.strip().splitlines()[-1:] or ["no output"]
         raise ProgramFailed(f"{' '.join(command)}: exit status {process.returncode}: {why[0]}")
-    sys.stderr.write(words)
+    # Said at once: should a later program fail, what this one measured is not lost.
+    sys.stderr.write(f"{words}    {' '.join(command[1:])}\n      {output.splitlines()[-1]}\n")
     lines = [json.loads(line) for line in output.splitlines()]
     return Outcome(lines, max(peak[0], lines[-1].get("peak_bytes", 0)))
 

@@ -45,10 +45,16 @@ def dense(table: pa.Table, name: str, dimension: int, where: str) -> NDArray[np.
     column = _column(table, name, tables.vector(dimension), where)
     values = column.flatten().to_numpy(zero_copy_only=True)
     matrix: NDArray[np.float32] = values.reshape(len(column), dimension)
-    finite = np.isfinite(matrix)
-    if not finite.all():
-        raise _refuse("is not finite", name, int(np.flatnonzero(~finite.all(axis=1))[0]), where)
+    if not _all_finite(matrix):
+        row = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
+        raise _refuse("is not finite", name, row, where)
     return matrix
+
+
+def _all_finite(values: NDArray[np.float32]) -> bool:
+    """Whether no value is NaN or inf. One of them makes the sum so too: half the time of a look at each."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
 def _structure(table: pa.Table, name: str, width: int, where: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -82,7 +88,7 @@ def weighted_lists(table: pa.Table, name: str, values: str, width: int, where: s
     if ragged.any():
         raise _refuse(f"has another length than '{name}'", values, int(ragged.argmax()), where)
     data = column.values.to_numpy(zero_copy_only=True)[offsets[0] : offsets[-1]]
-    if not np.isfinite(data).all():
+    if not _all_finite(data):
         row = int(np.searchsorted(indptr, np.flatnonzero(~np.isfinite(data))[0], side="right")) - 1
         raise _refuse("is not finite", values, row, where)
     return sp.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, width))
@@ -104,7 +110,7 @@ def integers(table: pa.Table, name: str, where: str) -> NDArray[np.int64]:
 def floats(table: pa.Table, name: str, where: str) -> NDArray[np.float32]:
     """A float32 column, read-only. Raises DataError on NaN or inf."""
     values: NDArray[np.float32] = _column(table, name, pa.float32(), where).to_numpy(zero_copy_only=True)
-    if not np.isfinite(values).all():
+    if not _all_finite(values):
         raise _refuse("is not finite", name, int(np.flatnonzero(~np.isfinite(values))[0]), where)
     return values
 

@@ -12,7 +12,7 @@ SEEDS ?=
 ARGS ?=
 ITERATION ?=
 AWE = $(BIN)/awe
-FLAGS = --config=$(CONFIG) --run=$(RUN) --runner=$(RUNNER) $(if $(SEED),--run.seed=$(SEED)) $(ARGS)
+FLAGS = --config=$(CONFIG) --run=$(RUN) --runner=$(RUNNER) $(FLINK_FLAGS) $(if $(SEED),--run.seed=$(SEED)) $(ARGS)
 T = $(if $(ITERATION),--iteration=$(ITERATION))
 
 .PHONY: setup demo test lint run ingest train embed affinity annotate evaluate clean
@@ -45,8 +45,42 @@ ingest: $(READY)
 train embed affinity annotate evaluate: $(READY)
 	$(AWE) $@ $(FLAGS) $(T)
 
+# Flink for this machine: Beam's job server with Flink's runtime inside, and Beam's boot program for Python workers.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/affinity-weighted-embedding
+FLINK := $(CACHE)/flink
+FLINK_CLUSTER := runs/flink-cluster
+FLINK_PORT ?= 8081
+FLINK_TASK_MANAGERS ?= 2
+ifeq ($(RUNNER),flink)
+FLINK_FLAGS ?= --flink_version=1.19 --flink_job_server_jar=$(FLINK)/flink-job-server.jar \
+	--flink_master=localhost:$(FLINK_PORT) --parallelism=$(FLINK_TASK_MANAGERS) \
+	--environment_type=PROCESS --environment_config='{"command": "$(FLINK)/container"}'
+endif
+
+.PHONY: flink flink-cluster flink-stop test-flink
+
+flink: $(FLINK)/flink-job-server.jar $(FLINK)/container
+
+$(FLINK)/flink-job-server.jar: deploy/flink/pom.xml
+	mkdir -p $(FLINK)
+	mvn --quiet --batch-mode --file $< -Dbuilt=$(FLINK)/build package
+	mv $(FLINK)/build/flink-job-server.jar $@
+
+$(FLINK)/container:
+	GOBIN=$(FLINK) go install github.com/apache/beam/sdks/v2/python/container@v2.77.0
+
+flink-cluster: $(READY) flink
+	$(BIN)/python deploy/flink/cluster.py start $(FLINK_CLUSTER) --jar=$(FLINK)/flink-job-server.jar \
+		--port=$(FLINK_PORT) --task-managers=$(FLINK_TASK_MANAGERS)
+
+flink-stop: $(READY)
+	$(BIN)/python deploy/flink/cluster.py stop $(FLINK_CLUSTER)
+
+test-flink: $(READY) flink
+	AWE_FLINK=$(FLINK) $(BIN)/python -m pytest tests/deploy
+
 # A peer lives in an environment of its own, outside the clone: its numpy is not ours.
-PEERS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/affinity-weighted-embedding/peers
+PEERS := $(CACHE)/peers
 LIGHTFM := $(PEERS)/lightfm
 KNN := $(PEERS)/knn
 

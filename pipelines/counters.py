@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter_ns
 from typing import Any
 
 from apache_beam.metrics import Metrics
 from apache_beam.runners.runner import PipelineResult
+
+DATASETS = "datasets_written"
+"""The directories that a job wrote, by which what it counted finds its place beside their manifests."""
 
 _NAMESPACE = "awe"
 _MEMBER = " includes "
@@ -61,3 +64,18 @@ def totals(result: PipelineResult) -> dict[str, Any]:
             "max": max(before["max"], value.max),
         }
     return table
+
+
+def described(table: Mapping[str, Any]) -> list[str]:
+    """The counters of a job as lines of one table: a sum, how many members, or of a distribution its parts."""
+    width = max(map(len, table), default=0)
+    return [f"{name:<{width}}  {_value(value)}" for name, value in sorted(table.items())]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{len(value):>15,}"
+    if not isinstance(value, dict):
+        return f"{value:>15,}"
+    mean = value["sum"] / max(value["count"], 1)
+    return f"{value['sum']:>15,} in {value['count']:,}: {value['min']:,} … {mean:,.0f} … {value['max']:,}"

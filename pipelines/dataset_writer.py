@@ -94,6 +94,6 @@ def _commit(
     facts = {**plan.facts, **(late_facts or {}).get(directory, {})}
     manifest = Manifest.of(plan.recipe, parts.values(), plan.schema, facts, plan.inputs)
     commit(fs, directory, manifest)
-    counters.count("datasets_written")
+    counters.member(counters.DATASETS, directory)
     counters.count("rows_written", manifest.rows)
     return directory, manifest

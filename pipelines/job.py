@@ -86,7 +86,8 @@ def run_job(
 ) -> dict[str, Any]:
     """Build a pipeline, run it to its end and return its counters.
 
-    Seconds, counters and, of a failure, the whole traceback go to `log_directory`; what is raised has one line.
+    The counters are said in a table, and kept beside the manifest of every dataset that was written. They, the seconds
+    and, of a failure, the whole traceback go to `log_directory`; what is raised has one line.
     """
     start = time.monotonic()
     try:
@@ -112,5 +113,10 @@ def run_job(
             process_cache.clear_all()  # an in-process runner's workers are this process, which may train next
     found = counters.totals(result)
     table = {"stage": stage, "seconds": round(time.monotonic() - start, 3), "counters": found}
-    fs.put(fs.join(log_directory, f"{stage}.json"), json.dumps(table, indent=1, sort_keys=True).encode())
+    content = json.dumps(table, indent=1, sort_keys=True).encode()
+    written = found.get(counters.DATASETS, [])
+    for path in (fs.join(log_directory, f"{stage}.json"), *(fs.join(name, "counters.json") for name in written)):
+        fs.put(path, content)
+    for line in counters.described(found):
+        log.detail(line)
     return found

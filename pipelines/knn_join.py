@@ -395,21 +395,24 @@ class KnnJoin(beam.PTransform):
                 | "spread known parts" >> beam.Reshuffle()
                 | "read known" >> beam.FlatMap(known_blocks, self._search.fs, known)
             )
+        merge = _MergeShards(self._search.n, self._search.base_rows)
+        joined = []
         if found:
             gathered = found[0] if len(found) == 1 else found | "new and known" >> beam.Flatten()
-            found = [gathered | "gather shards" >> beam.GroupByKey()]
+            joined.append(gathered | "gather shards" >> beam.GroupByKey() | "merge shards" >> beam.ParDo(merge))
         if whole:
-            found.append(
+            # Merged before the two are flattened: Flink's job server loses a branch whose last step is fused behind it.
+            joined.append(
                 begin
                 | "list query blocks" >> beam.Create(whole, reshuffle=False)
                 | "spread query blocks" >> beam.Reshuffle()
                 | "pass all shards" >> beam.ParDo(_SearchShards(self._search), **self._sides)
                 | "nothing to gather" >> beam.MapTuple(lambda key, neighbours: (key, [neighbours]))
+                | "check blocks" >> beam.ParDo(merge)
             )
-        if not found:  # nobody asks for anything
+        if not joined:  # nobody asks for anything
             return begin | "no blocks" >> beam.Create([], reshuffle=False)
-        gathered = found[0] if len(found) == 1 else found | "all blocks" >> beam.Flatten()
-        return gathered | "merge shards" >> beam.ParDo(_MergeShards(self._search.n, self._search.base_rows))
+        return joined[0] if len(joined) == 1 else joined | "all blocks" >> beam.Flatten()
 
     def _tasks(self) -> tuple[list[_Task], list[_Task]]:
         """Tasks whose answers have to be gathered, and tasks whose answers are whole."""

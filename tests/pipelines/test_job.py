@@ -11,7 +11,7 @@ import pytest
 from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
-from pipelines import counters
+from pipelines import counters, log
 from pipelines.errors import ConfigError, DataError, JobError, unwrap
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import make_runner, pipeline_options, run_job
@@ -104,3 +104,29 @@ def test_an_error_without_one_of_ours_keeps_its_last_line() -> None:
     found = unwrap(RuntimeError("Traceback\n  somewhere\nConnectionError: port closed\n"))
     assert isinstance(found, JobError)
     assert str(found) == "RuntimeError: ConnectionError: port closed"
+
+
+def test_what_a_job_counted_is_said_in_a_table_and_kept_beside_what_it_wrote(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    written, kept = tmp_path / "made", tmp_path / "log"
+    written.mkdir()
+
+    def counted(number: int) -> None:
+        counters.count("rows", number)
+        counters.observe("size", number)
+        counters.member(counters.DATASETS, str(written))
+
+    log.configure()
+    run_job(
+        "stage",
+        lambda pipeline: pipeline | beam.Create([1000, 2000]) | beam.Map(counted),
+        pipeline_options("in-process", []),
+        BeamFileSystem(),
+        str(kept),
+    )
+    said = [line.split("]")[1].split() for line in capfd.readouterr().err.splitlines()]
+    assert ["rows", "3,000"] in said
+    assert ["size", "3,000", "in", "2:", "1,000", "…", "1,500", "…", "2,000"] in said
+    assert (written / "counters.json").read_bytes() == (kept / "stage.json").read_bytes()
+    assert json.loads((written / "counters.json").read_text())["counters"]["rows"] == 3000

@@ -1,0 +1,234 @@
+"""A standalone Flink cluster on this machine: one JobManager, some TaskManagers, as ordinary processes.
+
+    python deploy/flink/cluster.py start DIRECTORY --jar=JAR [--task-managers=2] [--port=8081]
+    python deploy/flink/cluster.py stop DIRECTORY
+
+DIRECTORY gets the configuration, the logs and what Flink keeps; `stop` ends every process and removes all but the logs.
+A TaskManager starts the workers of Beam's Python SDK itself, with the `python` of the environment that runs this
+program, by Beam's boot program: submit with --environment_type=PROCESS (docs/flink.md).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+
+_CONFIGURATION = Path(__file__).with_name("flink-conf.yaml")
+_JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+_TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+# Flink reflects on classes that Java 17 has closed.
+_OPENED = ("lang", "lang.invoke", "lang.reflect", "math", "net", "nio", "text", "time", "util", "util.concurrent")
+_MODULES = [
+    *(f"--add-opens=java.base/java.{package}=ALL-UNNAMED" for package in _OPENED),
+    "--add-opens=java.base/java.util.concurrent.atomic=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-exports=java.base/sun.net.util=ALL-UNNAMED",
+    "--add-exports=java.rmi/sun.rmi.registry=ALL-UNNAMED",
+]
+_HEAP = {_JOB_MANAGER: "768m", _TASK_MANAGER: "2176m"}
+_READY_SECONDS = 120.0
+
+
+class ClusterError(click.ClickException):
+    """The cluster did not start, or is not what was expected."""
+
+
+class Cluster:
+    """The processes of a cluster below one directory, by name: `jobmanager`, `taskmanager-0`, …
+
+    Parameters
+    ----------
+    directory : its own; made where it is missing.
+    jar : Beam's job server, with Flink's runtime inside.
+    port : of the JobManager's REST interface. The one after it is that of its RPC.
+    """
+
+    def __init__(self, directory: Path, jar: Path, port: int) -> None:
+        self.directory, self.jar, self.port = directory.resolve(), jar.resolve(), port
+
+    @property
+    def address(self) -> str:
+        return f"localhost:{self.port}"
+
+    def start(self, task_managers: int, slots: int = 1) -> None:
+        """Start all processes and wait until every slot is there.
+
+        Raises
+        ------
+        ClusterError : a cluster of this directory runs already, or this one was not ready in time; nothing runs then.
+        """
+        if any(_alive(pid) for pid in self._pids().values()):
+            raise ClusterError(f"a cluster of {self.directory} is running; stop it first")
+        if not self.jar.is_file():
+            raise ClusterError(f"{self.jar} is not there; `make flink-cluster` builds it")
+        self._configure(slots)
+        try:
+            self.start_job_manager()
+            for number in range(task_managers):
+                self.start_task_manager(number)
+            self.wait_for(task_managers * slots)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_job_manager(self) -> int:
+        """Start the JobManager; its process id."""
+        return self._start("jobmanager", _JOB_MANAGER, "--executionMode", "cluster")
+
+    def start_task_manager(self, number: int) -> int:
+        """Start a TaskManager, perhaps in the place of one that has died; its process id."""
+        name = f"taskmanager-{number}"
+        return self._start(name, _TASK_MANAGER, "-D", f"taskmanager.resource-id={name}-{time.time_ns()}")
+
+    def wait_for(self, slots: int) -> None:
+        """Wait until the TaskManagers have offered so many slots. Raises ClusterError where that takes too long."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < deadline:
+            if self._offered() == slots:
+                return
+            dead = [name for name, pid in self._pids().items() if not _alive(pid)]
+            if dead:
+                raise ClusterError(f"{dead[0]} ended at its start; see {self.directory / 'log' / dead[0]}.log")
+            time.sleep(0.2)
+        raise ClusterError(f"{self._offered()} of {slots} slots after {_READY_SECONDS:.0f} s")
+
+    def rest(self, path: str) -> Any:
+        """What the JobManager's REST interface answers, read as JSON."""
+        with urllib.request.urlopen(f"http://{self.address}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def pid(self, name: str) -> int:
+        return self._pids()[name]
+
+    def workers(self, name: str) -> list[psutil.Process]:
+        """The Python workers that a TaskManager has started."""
+        return [
+            process
+            for process in psutil.Process(self.pid(name)).children(recursive=True)
+            if any("sdk_worker_main" in part for part in process.cmdline())
+        ]
+
+    def stop(self) -> None:
+        """End every process, those that they started too, and remove what they kept but for the logs."""
+        processes = []
+        for pid in self._pids().values():
+            if _alive(pid):
+                parent = psutil.Process(pid)
+                processes += [*parent.children(recursive=True), parent]
+        for process in processes:
+            _signal(process, signal.SIGTERM)
+        _, left = psutil.wait_procs(processes, timeout=10)
+        for process in left:
+            _signal(process, signal.SIGKILL)
+        psutil.wait_procs(left, timeout=10)
+        for name in ("conf", "kept", "pids"):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+
+    def _offered(self) -> int:
+        try:
+            return int(self.rest("/overview")["slots-total"])
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return 0  # not up yet
+
+    def _configure(self, slots: int) -> None:
+        for name in ("conf", "log", "kept", "pids"):
+            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        added = {
+            "rest.port": self.port,
+            "rest.bind-port": self.port,
+            "jobmanager.rpc.port": self.port + 1,
+            "io.tmp.dirs": self.directory / "kept",
+            "taskmanager.numberOfTaskSlots": slots,
+            "taskmanager.cpu.cores": slots,
+        }
+        lines = [line for line in _CONFIGURATION.read_text().splitlines() if line.partition(":")[0] not in added]
+        lines += [f"{key}: {value}" for key, value in added.items()]
+        (self.directory / "conf" / "flink-conf.yaml").write_text("\n".join(lines) + "\n")
+
+    def _start(self, name: str, main: str, *arguments: str) -> int:
+        command = ["java", f"-Xmx{_HEAP[main]}", *_MODULES, "-cp", str(self.jar), main]
+        command += ["--configDir", str(self.directory / "conf"), *arguments]
+        with (self.directory / "log" / f"{name}.log").open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+                # Beam's boot program leaves the pipeline's options, credentials among them, where it is started.
+                cwd=self.directory / "kept",
+                start_new_session=True,
+            )
+        (self.directory / "pids" / name).write_text(str(process.pid))
+        return process.pid
+
+    def _pids(self) -> dict[str, int]:
+        folder = self.directory / "pids"
+        return {file.name: int(file.read_text()) for file in sorted(folder.iterdir())} if folder.is_dir() else {}
+
+
+def _environment() -> dict[str, str]:
+    """What a TaskManager hands to Beam's boot program: take the `python` beside the one that runs this."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**os.environ, "PATH": path, "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and "flink" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+
+
+@click.group()
+def main() -> None:
+    """A standalone Flink cluster on this machine."""
+
+
+_DIRECTORY = click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+
+
+@main.command()
+@_DIRECTORY
+@click.option("--jar", type=click.Path(path_type=Path), required=True, help="Beam's job server with Flink inside")
+@click.option("--task-managers", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--slots", type=click.IntRange(1), default=1, show_default=True, help="tasks at once of a TaskManager")
+@click.option("--port", type=click.IntRange(1, 65534), default=8081, show_default=True, help="REST; RPC is the next")
+def start(directory: Path, jar: Path, task_managers: int, slots: int, port: int) -> None:
+    """Start a cluster, wait until it is ready, and leave it running."""
+    cluster = Cluster(directory, jar, port)
+    cluster.start(task_managers, slots)
+    click.echo(
+        f"Flink at http://{cluster.address}: {task_managers} TaskManagers of {slots} slots; logs in {directory}/log"
+    )
+
+
+@main.command()
+@_DIRECTORY
+def stop(directory: Path) -> None:
+    """Stop the cluster of a directory, with all that it has started."""
+    Cluster(directory, Path(), 0).stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -114,11 +114,8 @@ class Cluster:
 
     def workers(self, name: str) -> list[psutil.Process]:
         """The Python workers that a TaskManager has started."""
-        return [
-            process
-            for process in psutil.Process(self.pid(name)).children(recursive=True)
-            if any("sdk_worker_main" in part for part in process.cmdline())
-        ]
+        children = psutil.Process(self.pid(name)).children(recursive=True)
+        return [process for process in children if any("sdk_worker_main" in part for part in _command_line(process))]
 
     def stop(self) -> None:
         """End every process, those that they started too, and remove what they kept but for the logs."""
@@ -187,10 +184,17 @@ def _environment() -> dict[str, str]:
 
 def _alive(pid: int) -> bool:
     try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "flink" in " ".join(process.cmdline())
+        return "flink" in " ".join(_command_line(psutil.Process(pid)))
     except psutil.NoSuchProcess:
         return False
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    """Of a process; one that has ended, waited for or not, has none."""
+    try:
+        return list(process.cmdline())
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _signal(process: psutil.Process, number: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks.ours_join_beam import stored
@@ -105,7 +105,7 @@ class Join:
 
     def _busy(self, name: str) -> bool:
         # Importing what a worker needs takes some two seconds of CPU; the join of a shard pair comes after it.
-        return any(sum(worker.cpu_times()[:2]) > 4 for worker in self._cluster.workers(name))
+        return any(_cpu_seconds(worker) > 4 for worker in self._cluster.workers(name))
 
     def _wait(self, reached: Callable[[], bool]) -> None:
         deadline = time.monotonic() + JOB_WAIT_SECONDS
@@ -117,6 +117,13 @@ class Join:
     def end(self) -> tuple[int, str]:
         _, words = self._process.communicate(timeout=1200)
         return self._process.returncode, words
+
+
+def _cpu_seconds(worker: psutil.Process) -> float:
+    try:
+        return float(sum(worker.cpu_times()[:2]))
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def test_a_join_outlives_a_task_manager(
@@ -132,7 +139,7 @@ def test_a_join_outlives_a_task_manager(
     status, words = join.end()
     assert status == 0, words
     assert parts(tmp_path / "found") == parts(joined)
-    assert _restarts(cluster) > 0
+    assert _failures(cluster) > 0
 
 
 def test_a_join_outlives_a_python_worker(
@@ -163,7 +170,7 @@ def test_without_its_job_manager_a_join_ends_in_one_line_and_can_be_run_again(
     assert status == 1
     assert words.strip().splitlines()[-1].startswith("awe: ")
     assert "Traceback" not in words
-    assert not list(output.rglob("manifest.json"))
+    assert parts(output) in ({}, parts(joined))  # TaskManagers may be done before they notice
     awe("knn", f"--base={base}", f"--output={output}", f"--n={N}", f"--shards={SHARDS}")
     assert parts(output) == parts(joined)
 
@@ -183,9 +190,8 @@ def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(flink: Flink, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log"]
 
 
-def _restarts(cluster: Cluster) -> int:
-    """How often the last job was started anew."""
+def _failures(cluster: Cluster) -> int:
+    """What made the last job start anew."""
     jobs = cluster.rest("/jobs/overview")["jobs"]
     last = max(jobs, key=lambda job: job["start-time"])["jid"]
-    (metric,) = cluster.rest(f"/jobs/{last}/metrics?get=numRestarts")
-    return int(json.loads(metric["value"]))
+    return len(cluster.rest(f"/jobs/{last}/exceptions")["exceptionHistory"]["entries"])

@@ -57,7 +57,7 @@ FLINK_FLAGS ?= --flink_version=1.19 --flink_job_server_jar=$(FLINK)/flink-job-se
 	--environment_type=PROCESS --environment_config='{"command": "$(FLINK)/container"}'
 endif
 
-.PHONY: flink flink-cluster flink-stop test-flink
+.PHONY: flink flink-cluster flink-stop test-flink test-store
 
 flink: $(FLINK)/flink-job-server.jar $(FLINK)/container
 
@@ -78,6 +78,15 @@ flink-stop: $(READY)
 
 test-flink: $(READY) flink
 	AWE_FLINK=$(FLINK) $(BIN)/python -m pytest tests/deploy
+
+MINIO := $(CACHE)/minio/minio
+
+$(MINIO):
+	GOBIN=$(dir $@) go install github.com/minio/minio@latest
+
+test-store: $(READY) flink $(MINIO)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,aws]"
+	AWE_FLINK=$(FLINK) AWE_MINIO=$(MINIO) $(BIN)/python -m pytest tests/deploy/test_object_store.py
 
 # A peer lives in an environment of its own, outside the clone: its numpy is not ours.
 PEERS := $(CACHE)/peers

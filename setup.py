@@ -24,6 +24,7 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
+        "aws": ["boto3>=1.34,<2"],
         "fast": ["numba>=0.61"],
         "test": [
             "hypothesis>=6.100,<7",

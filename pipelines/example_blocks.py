@@ -17,8 +17,8 @@ from schemas.filesystem import FileSystem
 from schemas.manifest import Manifest
 from schemas.parts import PartReader
 
-OPEN_PARTS = 256
-"""Parts that stay open: some 100 kB each, and a file of the 1,024 that a process may usually have."""
+OPEN_PARTS = 64
+"""Parts that stay open: some 100 kB each, and a file of the 256 that a process may have on some systems."""
 
 
 def read_examples(reader: PartReader, index: int, facts: Mapping[str, Any]) -> Block:

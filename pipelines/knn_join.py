@@ -395,11 +395,13 @@ class KnnJoin(beam.PTransform):
                 | "spread known parts" >> beam.Reshuffle()
                 | "read known" >> beam.FlatMap(known_blocks, self._search.fs, known)
             )
-        merge = _MergeShards(self._search.n, self._search.base_rows)
+        n, rows = self._search.n, self._search.base_rows
         joined = []
         if found:
             gathered = found[0] if len(found) == 1 else found | "new and known" >> beam.Flatten()
-            joined.append(gathered | "gather shards" >> beam.GroupByKey() | "merge shards" >> beam.ParDo(merge))
+            joined.append(
+                gathered | "gather shards" >> beam.GroupByKey() | "merge shards" >> beam.ParDo(_MergeShards(n, rows))
+            )
         if whole:
             # Merged before the two are flattened: Flink's job server loses a branch whose last step is fused behind it.
             joined.append(
@@ -408,7 +410,7 @@ class KnnJoin(beam.PTransform):
                 | "spread query blocks" >> beam.Reshuffle()
                 | "pass all shards" >> beam.ParDo(_SearchShards(self._search), **self._sides)
                 | "nothing to gather" >> beam.MapTuple(lambda key, neighbours: (key, [neighbours]))
-                | "check blocks" >> beam.ParDo(merge)
+                | "check blocks" >> beam.Map(_merge, n, rows)
             )
         if not joined:  # nobody asks for anything
             return begin | "no blocks" >> beam.Create([], reshuffle=False)
@@ -488,29 +490,34 @@ def _centre(fs: FileSystem, base: Sequence[VectorDataset], metric: Metric) -> Ce
     return Centre.of(np.concatenate(sample), metric) if sample else None
 
 
-class _MergeShards(beam.DoFn):
+def _merge(gathered: tuple[BlockKey, Iterable[Neighbours]], n: int, rows: int) -> Found:
     """The neighbours of a block from those in every shard.
 
     Raises DataError unless all `rows` of the base were searched once: a shard that a runner lost or repeated would give
     neighbours that look right and are not.
     """
+    key, several = gathered
+    found = merge(several, n)
+    if found.base_rows != rows:
+        raise DataError(
+            f"the join of dataset {key[0]}, part {key[1]}, block {key[2]} searched {found.base_rows:,} of {rows:,} "
+            "rows of the base: the runner lost or repeated an element; run it again"
+        )
+    counters.count("undecided", found.undecided)
+    return key, found
+
+
+class _MergeShards(beam.DoFn):
+    """`_merge` of what was gathered, without the shards: they have been searched."""
 
     def __init__(self, n: int, rows: int) -> None:
         self._n, self._rows = n, rows
 
     def setup(self) -> None:
-        _LOADED.clear()  # what is gathered has been searched
+        _LOADED.clear()
 
     def process(self, gathered: tuple[BlockKey, Iterable[Neighbours]]) -> Iterator[Found]:
-        key, several = gathered
-        found = merge(several, self._n)
-        if found.base_rows != self._rows:
-            raise DataError(
-                f"the join of dataset {key[0]}, part {key[1]}, block {key[2]} searched {found.base_rows:,} of "
-                f"{self._rows:,} rows of the base: the runner lost or repeated an element; run it again"
-            )
-        counters.count("undecided", found.undecided)
-        yield key, found
+        yield _merge(gathered, self._n, self._rows)
 
 
 class _SearchShards(beam.DoFn):

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from awe_core.knn.expand import in_rows
 from awe_core.knn.inverted_lists import InvertedLists, Vectors
-from awe_core.knn.join import join_both, join_within
+from awe_core.knn.join import Reach, join_both, join_within
 from awe_core.knn.metric import distances
 from awe_core.knn.prepared import Augmented, Centre, Prepared
 from awe_core.knn.selection import Pools
@@ -33,8 +33,6 @@ from awe_core.knn.settle import finish, least_scores, settle
 from awe_core.neighbours import Neighbours, merge, nearest
 from awe_core.rows import ranges, runs, stable_order
 from awe_core.threads import Run, in_turn
-
-Reach = NDArray[np.float64]
 
 _TILE = 1024
 """Rows and columns of a tile, where a list and its visitors have as many: 4 MiB of scores."""

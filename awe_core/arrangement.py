@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.rows import runs
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """The increment of SplitMix64 (Steele, Lea and Flood 2014)."""
 
@@ -75,7 +77,7 @@ def arrange(seed: int, ids: NDArray[np.int64], rows_per_part: int) -> list[NDArr
 
 def block_slices(rows: int, block_rows: int) -> list[slice]:
     """The blocks of a part: runs of `block_rows` rows, the last one shorter. No rows, no blocks."""
-    return [slice(start, min(start + block_rows, rows)) for start in range(0, rows, block_rows)]
+    return runs(rows, block_rows)
 
 
 def generator(seed: int, stage: str, *key: int) -> np.random.Generator:

@@ -1,8 +1,8 @@
-"""Lists per row, kept as CSR: where an entry stands, the union of two lists, and the way back from column to rows."""
+"""Lists per row, kept as CSR: where an entry stands, the union of two lists, and the way back from column to rows;
+and rows in runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,9 +50,9 @@ def union(left: sp.csr_matrix, right: sp.csr_matrix) -> sp.csr_matrix:
     return (structure(left) + structure(right)).tocsr()
 
 
-def runs(rows: int, length: int) -> Sequence[slice]:
-    """Slices of `length` rows, the last one shorter."""
-    return [slice(start, min(start + length, rows)) for start in range(0, rows, length)]
+def runs(stop: int, length: int, first: int = 0) -> list[slice]:
+    """The rows from `first` to before `stop` in slices of `length`, the last one shorter."""
+    return [slice(start, min(start + length, stop)) for start in range(first, stop, length)]
 
 
 def ranges(starts: NDArray[np.integer], lengths: NDArray[np.integer]) -> NDArray[np.intp]:

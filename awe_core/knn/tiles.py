@@ -16,19 +16,25 @@ STRIP_ROWS, TILE_COLUMNS = 1024, 256
 """A tile of float32 scores is 1 MiB. One thread made 159 GFLOP/s of it at 130 columns, of which 1024 × 512 made 149,
 512 × 512 153, 1536 × 384 119 and 384 × 1536 100; both selections are as fast or faster with it."""
 
-SAMPLE_COLUMNS = 512
+SAMPLE_COLUMNS = 1024
 """Columns from which thresholds start."""
 
 
 def start(pools: Pools, rows: Augmented, columns: Augmented, some: slice) -> None:
-    """Raise the thresholds of some rows that have none to what the first columns say, which stand in a mixed order."""
-    sample = columns.matrix[:SAMPLE_COLUMNS]
-    scores = np.empty(STRIP_ROWS * len(sample), np.float32)
+    """Raise the thresholds of some rows that have none to what a sample of the columns says.
+
+    Of rows that meet themselves, those that stand beside them; of others, columns evenly spaced.
+    """
+    count = len(columns.matrix)
+    every = max(1, count // SAMPLE_COLUMNS)
+    spread = slice(0, every * SAMPLE_COLUMNS, every)
+    scores = np.empty(STRIP_ROWS * SAMPLE_COLUMNS, np.float32)
     for these in _strips(some):
         if (pools.threshold[these] > LOWEST[4]).all():
             continue
-        strip = rows.strip(these)
-        pools.start_from(these.start, 0, _product(strip, sample, scores))
+        first = max(0, min(these.start, count - SAMPLE_COLUMNS))
+        sample = slice(first, first + SAMPLE_COLUMNS) if rows is columns else spread
+        pools.start_from(these.start, sample, _product(rows.strip(these), columns.matrix[sample], scores))
 
 
 def one_way(pools: Pools, rows: Augmented, columns: Augmented, some: slice, selection: Selection) -> None:

@@ -249,9 +249,9 @@ class _Meeting:
             for tile in _slices(columns):
                 scores = stripped @ other.listed.near.augmented.matrix[tile].T
                 if tile.start == columns.start:
-                    one.pools.start_from(strip.start, tile.start, scores)
+                    one.pools.start_from(strip.start, tile, scores)
                 if not self._within and strip.start == rows.start:
-                    other.pools.start_from(tile.start, strip.start, scores.T)
+                    other.pools.start_from(tile.start, strip, scores.T)
                 of_rows = one.pools.threshold[strip, None]
                 if self._within:
                     row, column, score = _hits(scores >= of_rows, scores)

@@ -298,7 +298,7 @@ def test_any_centre_gives_the_right_neighbours(make: Make, kernel: KernelName) -
     ids = np.arange(400)
     wanted = join_within(Prepared(ids, vectors), 6, kernel)
     for mean, scale in ((0.0, 1.0), (100.0, 2.0**-20), (-3.0, 2.0**40), (1e30, 2.0**-100)):
-        centre = Centre(np.full(8, mean, np.float32), scale)
+        centre = Centre(np.full(8, mean, np.float32), scale, np.eye(8)[:, :3])
         assert_same(join_within(Prepared(ids, vectors, centre=centre), 6, kernel), wanted)
 
 

@@ -253,7 +253,7 @@ class Search:
         else:
             ids, vectors = files.get(shard.key, lambda: shard.read(self.fs))
         if lists is not None:
-            rows = Listed(Prepared(ids, vectors, self.metric, lists.centre), lists)
+            rows = Listed(Prepared(ids, vectors, self.metric, lists.centre), lists, self.kernel)
             return _Loaded(rows, self._nobody(shard.rows))
         nearest = [self._nobody(part.rows) for *_, part in shard.parts]
         for i, (position, _, index, _) in enumerate(shard.parts):
@@ -283,7 +283,7 @@ class Search:
     def _inside(self, shard: _Loaded, radius: float) -> Neighbours:
         reach = shard.reach(radius=radius)
         if isinstance(shard.rows, Listed):
-            return visit_within(shard.rows, self.n, reach, self.leave_self_out)
+            return visit_within(shard.rows, self.n, self.kernel, reach, self.leave_self_out)
         assert isinstance(shard.rows, Prepared)
         return join_within(shard.rows, self.n, self.kernel, reach, self.leave_self_out)
 
@@ -291,7 +291,7 @@ class Search:
         reaches = one.reach(radius=radius), other.reach(radius=radius)
         if isinstance(one.rows, Listed):
             assert isinstance(other.rows, Listed)
-            return visit_between(one.rows, other.rows, self.n, reaches, self.leave_self_out)
+            return visit_between(one.rows, other.rows, self.n, self.kernel, reaches, self.leave_self_out)
         assert isinstance(one.rows, Prepared)
         assert isinstance(other.rows, Prepared)
         return join_both(one.rows, other.rows, self.n, self.kernel, *reaches, self.leave_self_out)

@@ -9,7 +9,10 @@ Each step is a function of its own, of rows in any order, so that a base may be 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +29,13 @@ from awe_core.knn.inverted_lists import (
     mean_and_error,
     shares,
 )
-from awe_core.knn.join import search
+from awe_core.knn.join import KernelChoice, search
 from awe_core.knn.metric import Metric, refuse_unusable
 from awe_core.knn.prepared import Centre, Prepared, too_far
 from awe_core.knn.visits import Listed, Lists, visit_within
-from awe_core.neighbours import Neighbours
-from awe_core.threads import Run, Workers
+from awe_core.neighbours import Neighbours, stacked
+from awe_core.rows import runs
+from awe_core.threads import Workers
 
 QUERIES = 1000
 """Exact queries of the sample that finds nprobe, and of the other one that measures the recall."""
@@ -95,6 +99,11 @@ def take_queries(seed: int, ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], N
     return last[::2], last[1::2]
 
 
+def centre_of(seed: int, ids: NDArray[np.int64], vectors: Vectors, metric: Metric) -> Centre:
+    """The centre of all rows, from the sample that centroids are made from, given in any order."""
+    return Centre.of(vectors[np.argsort(hash_ids(seed, _STREAM, ids), kind="stable")], metric)
+
+
 def make_lists(
     seed: int, ids: NDArray[np.int64], vectors: Vectors, rows: int, metric: Metric
 ) -> tuple[InvertedLists, Centre]:
@@ -104,7 +113,7 @@ def make_lists(
     """
     refuse_unusable(ids, vectors, metric)
     by_hash = vectors[np.argsort(hash_ids(seed, _STREAM, ids), kind="stable")]
-    centre = Centre.of(by_hash, metric)
+    centre = centre_of(seed, ids, vectors, metric)
     x = centre.centred(by_hash, metric)
     x = x[~too_far(x)]
     if not len(x):
@@ -157,6 +166,7 @@ def approximate_join(
     seed: int = 0,
     threads: int = 1,
     metric: Metric = "euclidean",
+    kernel: KernelChoice = "auto",
 ) -> tuple[Neighbours, Measured]:
     """The n nearest other rows of every row, as many of them as `recall` says.
 
@@ -169,6 +179,7 @@ def approximate_join(
     seed : of the samples, which are drawn by a hash of the ids.
     threads : no result depends on it.
     metric : euclidean or cosine.
+    kernel : no result depends on it either.
 
     Returns
     -------
@@ -185,32 +196,38 @@ def approximate_join(
     with threadpool_limits(1), Workers(threads) as workers:
         run, count = workers.each, len(ids)
         sample = in_sample(seed, ids, count)
-        cells, centre = make_lists(seed, ids[sample], vectors[sample], count, metric)
-        tuning, measuring = take_queries(seed, ids)
+        of_sample = ids[sample], vectors[sample]
+        centre = centre_of(seed, *of_sample, metric)
         rows = Prepared(ids, vectors, metric, centre, run)
-        truth = _exact(rows, np.concatenate([tuning, measuring]), n, run)
+        tuning, measuring = take_queries(seed, ids)
+        queries = np.concatenate([tuning, measuring])
+        # One thread makes the lists while the others search.
+        tasks: list[Callable[[], Any]] = [
+            partial(make_lists, seed, *of_sample, count, metric),
+            *(partial(_exact, rows, queries[these], n, kernel) for these in runs(len(queries), _QUERIES_OF_TASK)),
+        ]
+        (cells, _), *several = run(lambda task: task(), tasks)
+        truth = stacked(several, n)
         some, others = slice(len(tuning)), slice(len(tuning), None)
 
         present = np.isfinite(truth.distances[some])
         by_id = np.argsort(ids, kind="stable")
         named = np.where(present, truth.ids[some], ids[tuning][:, None])
         near = vectors[by_id[np.searchsorted(ids, named, sorter=by_id)]]
-        depth = depths_of(cells, centre, metric, vectors[tuning], near)
-        nprobe = fewest_probes(depth, present, recall, len(cells))
+        pieces = run(
+            lambda these: depths_of(cells, centre, metric, vectors[tuning[these]], near[these]),
+            runs(len(tuning), _QUERIES_OF_TASK),
+        )
+        nprobe = fewest_probes(np.concatenate(pieces), present, recall, len(cells))
 
-        listed = Listed(rows, Lists(cells, nprobe, centre), run)
+        listed = Listed(rows, Lists(cells, nprobe, centre), kernel, run)
         del rows
-        found = visit_within(listed, n, run=run)
+        found = visit_within(listed, n, kernel, run=run)
         recalls = recalls_of(found.distances[measuring], truth.distances[others])
         return found, Measured.of(recalls, nprobe, len(cells))
 
 
-def _exact(rows: Prepared, queries: NDArray[np.intp], n: int, run: Run) -> Neighbours:
+def _exact(rows: Prepared, queries: NDArray[np.intp], n: int, kernel: KernelChoice) -> Neighbours:
     """The exact neighbours of some rows."""
-
-    def one(start: int) -> Neighbours:
-        these = queries[start : start + _QUERIES_OF_TASK]
-        return search(rows, Prepared(rows.ids[these], rows.vectors[these], rows.metric, rows.centre), n)
-
-    several = run(one, range(0, len(queries), _QUERIES_OF_TASK))
-    return Neighbours(np.concatenate([one.ids for one in several]), np.concatenate([one.distances for one in several]))
+    asked = Prepared(rows.ids[queries], rows.vectors[queries], rows.metric, rows.centre)
+    return search(rows, asked, n, kernel)

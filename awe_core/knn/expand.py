@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.knn.prepared import Prepared
-from awe_core.neighbours import NOBODY, Neighbours, stacked, without_own
+from awe_core.neighbours import NOBODY, Neighbours, without_own
 from awe_core.rows import runs
 from awe_core.threads import Run, in_turn
 
@@ -29,16 +27,34 @@ def in_rows(
     found : [queries.points, min(n + 1, base.points)], ranks of the base's points in the place of ids.
     run : does the work of some rows, in threads of the caller's.
     """
+    whole = Neighbours(np.empty((len(queries), n), np.int64), np.empty((len(queries), n)), len(base), found.undecided)
 
-    def some(these: slice) -> Neighbours:
+    def some(these: slice) -> None:
         points = queries.group[these]
-        ids, distances = _expanded(found.ids[points], found.distances[points], base, n + 1)
+        ids, distances = _of_rows(found.ids[points], found.distances[points], base, n + 1)
+        part = Neighbours(ids[:, :n], distances[:, :n])
         if leave_self_out:
-            return without_own(ids, distances, queries.ids[these])
-        return Neighbours(ids[:, :n], distances[:, :n])
+            part = without_own(ids, distances, queries.ids[these])
+        whole.ids[these], whole.distances[these] = part.ids, part.distances
 
-    whole = stacked(run(some, runs(len(queries), _ROWS)), n)
-    return replace(whole, base_rows=len(base), undecided=found.undecided)
+    run(some, runs(len(queries), _ROWS))
+    return whole
+
+
+def _of_rows(
+    ranks: NDArray[np.int64], distances: NDArray[np.float64], base: Prepared, wanted: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(ids, distances), [queries, wanted], of the rows that hold some points, [queries, at most wanted].
+
+    Where every point is one row, which is nearly everywhere, its rank says which.
+    """
+    found, width, here = Neighbours.none(len(ranks), wanted), ranks.shape[1], ranks != NOBODY
+    known = np.where(here, ranks, 0)
+    found.distances[:, :width] = distances
+    found.ids[:, :width] = np.where(here, base.smallest(known), NOBODY)
+    several = np.flatnonzero((here & (base.sizes[known] > 1)).any(axis=1))
+    found.ids[several], found.distances[several] = _expanded(ranks[several], distances[several], base, wanted)
+    return found.ids, found.distances
 
 
 def _expanded(
@@ -49,9 +65,8 @@ def _expanded(
     row = np.nonzero(needed)[0]
     members, counts = base.members(ranks[needed], wanted)
     row, distance = np.repeat(row, counts), np.repeat(distances[needed], counts)
-    if not base.all_distinct:
-        order = np.lexsort((members, distance, row))
-        row, distance, members = row[order], distance[order], members[order]
+    order = np.lexsort((members, distance, row))
+    row, distance, members = row[order], distance[order], members[order]
     place = np.arange(len(row)) - np.searchsorted(row, row)
     first = place < wanted
     found.ids[row[first], place[first]], found.distances[row[first], place[first]] = members[first], distance[first]
@@ -61,8 +76,6 @@ def _expanded(
 def _nearer(ranks: NDArray[np.int64], distances: NDArray[np.float64], base: Prepared, wanted: int) -> NDArray[np.int64]:
     """How many rows are at a smaller distance than each point, counted up to `wanted` a point."""
     places = np.broadcast_to(np.arange(ranks.shape[1]), ranks.shape)
-    if base.all_distinct:
-        return places
     sizes = np.where(ranks != NOBODY, base.sizes[np.where(ranks != NOBODY, ranks, 0)], 0)
     before = np.cumsum(np.minimum(sizes, wanted), axis=1) - np.minimum(sizes, wanted)
     new = np.ones(ranks.shape, bool)

@@ -19,6 +19,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+from awe_core.kernels import KernelName
 from awe_core.knn.metric import distances
 from awe_core.rows import runs
 
@@ -100,17 +101,18 @@ class InvertedLists:
         """The list of every row: int32 [rows]."""
         return self.probes(vectors, 1)[:, 0]
 
-    def probes(self, vectors: Vectors, nprobe: int) -> Lists:
+    def probes(self, vectors: Vectors, nprobe: int, kernel: KernelName = "numpy") -> Lists:
         """The lists that every row visits, its own first: int32 [rows, at most as many as there are].
 
-        A row's depend on that row alone, whatever rows stand beside it: see `_doubt`.
+        A row's depend on that row alone, whatever rows stand beside it, and not on the kernel: see `_doubt`. In what
+        order the others come does.
         """
-        width = min(nprobe, len(self))
+        width, largest = min(nprobe, len(self)), _LARGEST[kernel]
         found = np.empty((len(vectors), width), np.int32)
         for run in runs(len(vectors), _SCORED_ROWS):
             x = vectors[run]
             scores, doubt = self._scores(x), self._doubt(x)
-            chosen, doubtful = _largest(scores, width, 2 * doubt)
+            chosen, doubtful = largest(scores, width, 2 * doubt)
             some = np.flatnonzero(doubtful)
             if len(some):
                 chosen[some] = self._decided(x[some], scores[some], width, 2 * doubt[some])
@@ -197,6 +199,19 @@ def _largest(
         values.partition(width - 2, axis=1)
         doubtful |= values[:, -1] - values[:, -2] <= doubt
     return chosen, doubtful
+
+
+def _largest_compiled(
+    scores: NDArray[np.floating], width: int, doubt: NDArray[np.floating]
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    from awe_core.knn.inverted_lists_numba import largest
+
+    chosen, doubtful = np.empty((len(scores), width), np.intp), np.empty(len(scores), bool)
+    largest(scores, width, doubt, chosen, doubtful)
+    return chosen, doubtful
+
+
+_LARGEST = {"numpy": _largest, "numba": _largest_compiled}
 
 
 def depths(cells: InvertedLists, queries: Vectors, neighbours: Vectors) -> Lists:

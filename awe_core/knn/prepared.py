@@ -260,14 +260,14 @@ class Prepared:
         self.sizes = np.bincount(rank, minlength=self.points)
         self._starts = np.cumsum(self.sizes) - self.sizes
 
+    def smallest(self, ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The smallest ids of the rows that hold the points of some ranks."""
+        return np.asarray(self._members[self._starts[ranks]])
+
     def members(self, ranks: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(ids, how many of each) of the rows that hold the points of some ranks: the `most` smallest ids of each."""
         counts = np.minimum(self.sizes[ranks], most)
         return self._members[ranges(self._starts[ranks], counts)], counts
-
-    @property
-    def all_distinct(self) -> bool:
-        return self.points == len(self)
 
 
 Base = Prepared | SparseRows

@@ -130,6 +130,11 @@ class Pools:
         self.compact(np.flatnonzero(self.filled > self.n))
 
 
+Hits = tuple[NDArray[Any], NDArray[Any], Floats]
+"""(place of the one, place of the other, score) of every pair that reaches the threshold of the one: integers and
+floats."""
+
+
 class Selection(Protocol):
     """Takes the scores of a tile, C-contiguous [rows, columns], into pools. One belongs to one thread."""
 
@@ -138,6 +143,21 @@ class Selection(Protocol):
 
     def both(self, by_row: Pools, by_column: Pools, scores: Floats, first_row: int, first_column: int) -> None:
         """The same for rows, and for columns with theirs."""
+
+    def reached(
+        self, scores: Floats, of_rows: Floats, of_columns: Floats, hidden: NDArray[np.bool_], kinds: Index
+    ) -> tuple[Hits, Hits]:
+        """What reaches the thresholds of rows, by row, and those of columns, from a column's side; no pool is touched.
+
+        Parameters
+        ----------
+        of_rows, of_columns : float [rows] and [columns], the thresholds.
+        hidden : bool [columns, kinds]; of which kinds of rows a column does not want to hear.
+        kinds : [rows].
+        """
+
+    def push(self, pools: Pools, hits: Hits) -> None:
+        """Put what was reached into the pools of the ones; of rows, or of columns, as `reached` gave them."""
 
 
 class NumpySelection:
@@ -157,24 +177,45 @@ class NumpySelection:
     def both(self, by_row: Pools, by_column: Pools, scores: Floats, first_row: int, first_column: int) -> None:
         of_rows = by_row.threshold[first_row : first_row + scores.shape[0]]
         of_columns = by_column.threshold[first_column : first_column + scores.shape[1]]
+        row, column, score = self._either(scores, of_rows, of_columns)
+        if not len(row):
+            return
+        ours, theirs = np.flatnonzero(score >= of_rows[row]), np.flatnonzero(score >= of_columns[column])
+        theirs = _by_column(theirs, column)
+        by_row.append(row[ours] + first_row, column[ours] + first_column, score[ours])
+        by_column.append(column[theirs] + first_column, row[theirs] + first_row, score[theirs])
+
+    def reached(
+        self, scores: Floats, of_rows: Floats, of_columns: Floats, hidden: NDArray[np.bool_], kinds: Index
+    ) -> tuple[Hits, Hits]:
+        row, column, score = self._either(scores, of_rows, of_columns)
+        ours = np.flatnonzero(score >= of_rows[row])
+        theirs = np.flatnonzero((score >= of_columns[column]) & ~hidden[column, kinds[row]])
+        theirs = _by_column(theirs, column)
+        return (row[ours], column[ours], score[ours]), (column[theirs], row[theirs], score[theirs])
+
+    def push(self, pools: Pools, hits: Hits) -> None:
+        pools.append(*hits)
+
+    def _either(self, scores: Floats, of_rows: Floats, of_columns: Floats) -> tuple[Index, Index, Floats]:
+        """What reaches the threshold of its row or that of its column; the rows ascend."""
         hit, other = self._scratch(scores.shape)
         np.greater_equal(scores, of_rows[:, None], out=hit)
         np.greater_equal(scores, of_columns, out=other)
         np.logical_or(hit, other, out=hit)
-        row, column, score = _where(hit, scores)
-        if not len(row):
-            return
-        ours, theirs = np.flatnonzero(score >= of_rows[row]), np.flatnonzero(score >= of_columns[column])
-        # A tile has fewer than 2^16 columns, and of such small integers numpy sorts the digits.
-        theirs = theirs[np.argsort(column[theirs].astype(np.uint16), kind="stable")]
-        by_row.append(row[ours] + first_row, column[ours] + first_column, score[ours])
-        by_column.append(column[theirs] + first_column, row[theirs] + first_row, score[theirs])
+        return _where(hit, scores)
 
     def _scratch(self, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         size = shape[0] * shape[1]
         if len(self._buffers[0]) < size:
             self._buffers = (np.empty(size, bool), np.empty(size, bool))
         return self._buffers[0][:size].reshape(shape), self._buffers[1][:size].reshape(shape)
+
+
+def _by_column(hits: Index, column: Index) -> Index:
+    """Some hits in the order of their columns, and of their rows in it."""
+    # A tile has fewer than 2^16 columns, and of such small integers numpy sorts the digits.
+    return hits[np.argsort(column[hits].astype(np.uint16), kind="stable")]
 
 
 def _where(hit: NDArray[np.bool_], scores: Floats) -> tuple[Index, Index, Floats]:

@@ -11,16 +11,19 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from awe_core.knn.selection import Index, Pools
+from awe_core.knn.selection import Hits, Index, Pools
 
 Floats = NDArray[Any]
 
-_RUN = 64
+RUN = 64
 """Scores compared without a branch, so that the comparison is vectorised."""
+
+_PART = 16
+"""Of a run that holds a hit so many scores are looked at, again without a branch."""
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _nth_largest(values: Floats, length: int, n: int) -> Any:
+def nth_largest(values: Floats, length: int, n: int) -> Any:
     """Hoare's selection in place; 1 ≤ n ≤ length."""
     wanted, low, high = n - 1, 0, length - 1
     while low < high:
@@ -61,7 +64,7 @@ def _compact(
     count = filled[row]
     for k in range(count):
         scratch[k] = scores[row, k] - slope[row] * error[columns[row, k]]
-    least = max(threshold[row], _nth_largest(scratch, count, n) - own[row])
+    least = max(threshold[row], nth_largest(scratch, count, n) - own[row])
     kept = 0
     for k in range(count):
         if scores[row, k] >= least:
@@ -79,7 +82,7 @@ def _compact(
 def _reached(run: Floats, least: Any) -> Any:
     # A loop of known length without a branch: 7 to 12 G scores a second, against 2 where the length is a variable.
     hit = np.int32(0)
-    for c in range(_RUN):
+    for c in range(RUN):
         hit |= np.int32(run[c] >= least)
     return hit
 
@@ -87,7 +90,7 @@ def _reached(run: Floats, least: Any) -> Any:
 @numba.njit(nogil=True, inline="always")
 def _either_reached(run: Floats, least: Any, of_columns: Floats) -> Any:
     hit = np.int32(0)
-    for c in range(_RUN):
+    for c in range(RUN):
         hit |= np.int32(run[c] >= min(least, of_columns[c]))
     return hit
 
@@ -112,9 +115,9 @@ def _rows(
     width = tile.shape[1]
     for r in range(tile.shape[0]):
         line, row = tile[r], first_row + r
-        for start in range(0, width, _RUN):
-            stop = min(start + _RUN, width)
-            if stop - start == _RUN and not _reached(line[start:stop], threshold[row]):
+        for start in range(0, width, RUN):
+            stop = min(start + RUN, width)
+            if stop - start == RUN and not _reached(line[start:stop], threshold[row]):
                 continue
             for c in range(start, stop):
                 if line[c] >= threshold[row]:
@@ -156,10 +159,10 @@ def _both(
     of_columns = threshold_c[first_column : first_column + width]
     for r in range(tile.shape[0]):
         line, row = tile[r], first_row + r
-        for start in range(0, width, _RUN):
-            stop = min(start + _RUN, width)
+        for start in range(0, width, RUN):
+            stop = min(start + RUN, width)
             run = line[start:stop]
-            if stop - start == _RUN and not _either_reached(run, threshold[row], of_columns[start:stop]):
+            if stop - start == RUN and not _either_reached(run, threshold[row], of_columns[start:stop]):
                 continue
             for c in range(start, stop):
                 score = line[c]
@@ -191,6 +194,92 @@ def _both(
                         )
 
 
+@numba.njit(nogil=True, inline="always")
+def _part_reached(part: Floats, least: Any, of_columns: Floats) -> Any:
+    hit = np.int32(0)
+    for c in range(_PART):
+        hit |= np.int32(part[c] >= min(least, of_columns[c]))
+    return hit
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def hits_of_line(line: Floats, least: Any, of_columns: Floats, found: NDArray[np.int32]) -> Any:
+    """How many scores reach either threshold; where they stand is in `found`, which has one place to spare."""
+    width, count = len(line), np.int64(0)
+    whole = width - width % RUN
+    for start in range(0, whole, RUN):
+        if not _either_reached(line[start : start + RUN], least, of_columns[start : start + RUN]):
+            continue
+        for first in range(start, start + RUN, _PART):
+            if _part_reached(line[first : first + _PART], least, of_columns[first : first + _PART]):
+                for c in range(first, first + _PART):
+                    found[count] = c
+                    count += np.int64(line[c] >= min(least, of_columns[c]))
+    for c in range(whole, width):
+        found[count] = c
+        count += np.int64(line[c] >= min(least, of_columns[c]))
+    return count
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _reached_of_tile(
+    tile: Floats,
+    of_rows: Floats,
+    of_columns: Floats,
+    hidden: NDArray[np.bool_],
+    kinds: Index,
+    ours: NDArray[np.int32],
+    ours_score: Floats,
+    theirs: NDArray[np.int32],
+    theirs_score: Floats,
+) -> Any:
+    """How many hits of rows and of columns there are; they stand in `ours` and `theirs`.
+
+    Here a run of scores in three has a hit, so that a walk through it with a branch a score would take longest.
+    """
+    width, mine, others = tile.shape[1], 0, 0
+    found = np.empty(width + 1, np.int32)
+    for r in range(tile.shape[0]):
+        line, least = tile[r], of_rows[r]
+        for k in range(hits_of_line(line, least, of_columns, found)):
+            c = found[k]
+            score = line[c]
+            if score >= least:
+                ours[0, mine], ours[1, mine], ours_score[mine] = r, c, score
+                mine += 1
+            if score >= of_columns[c] and not hidden[c, kinds[r]]:
+                theirs[0, others], theirs[1, others], theirs_score[others] = c, r, score
+                others += 1
+    return mine, others
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _push(
+    rows: Index,
+    others: Index,
+    hits: Floats,
+    n: int,
+    scores: Floats,
+    columns: NDArray[np.int32],
+    filled: Index,
+    full: Index,
+    threshold: Floats,
+    given_up: NDArray[np.bool_],
+    slope: Floats,
+    own: Floats,
+    error: Floats,
+    scratch: Floats,
+) -> None:
+    for k in range(len(rows)):
+        row = rows[k]
+        if hits[k] >= threshold[row]:
+            place = filled[row]
+            scores[row, place], columns[row, place] = hits[k], others[k]
+            filled[row] = place + 1
+            if place + 1 == full[row]:
+                _compact(row, n, scores, columns, filled, full, threshold, given_up, slope, own, error, scratch)
+
+
 def _arrays(pools: Pools) -> tuple[Any, ...]:
     return (
         pools.n,
@@ -216,3 +305,19 @@ class NumbaSelection:
     def both(self, by_row: Pools, by_column: Pools, scores: Floats, first_row: int, first_column: int) -> None:
         scratch = np.empty(max(by_row.width, by_column.width), scores.dtype)
         _both(scores, first_row, first_column, *_arrays(by_row), *_arrays(by_column), scratch)
+
+    def reached(
+        self, scores: Floats, of_rows: Floats, of_columns: Floats, hidden: NDArray[np.bool_], kinds: Index
+    ) -> tuple[Hits, Hits]:
+        # As large as can be: a page that nothing is written to costs nothing.
+        places, found = np.empty((2, 2, scores.size), np.int32), np.empty((2, scores.size), scores.dtype)
+        ours, theirs = _reached_of_tile(
+            scores, of_rows, of_columns, hidden, kinds, places[0], found[0], places[1], found[1]
+        )
+        return (
+            (places[0, 0, :ours], places[0, 1, :ours], found[0, :ours]),
+            (places[1, 0, :theirs], places[1, 1, :theirs], found[1, :theirs]),
+        )
+
+    def push(self, pools: Pools, hits: Hits) -> None:
+        _push(*hits, *_arrays(pools), np.empty(pools.width, pools.scores.dtype))

@@ -18,17 +18,21 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.kernel_choice import resolved_kernel
+from awe_core.kernels import KernelName
 from awe_core.knn.expand import in_rows
-from awe_core.knn.inverted_lists import InvertedLists, Vectors
-from awe_core.knn.join import Reach, join_both, join_within
+from awe_core.knn.inverted_lists import InvertedLists
+from awe_core.knn.join import KernelChoice, Reach, join_both, join_within
 from awe_core.knn.metric import distances
-from awe_core.knn.prepared import Augmented, Centre, Prepared
-from awe_core.knn.selection import Pools
+from awe_core.knn.prepared import Centre, Prepared
+from awe_core.knn.selection import Hits, Pools, Selection
+from awe_core.knn.selection_choice import selection
 from awe_core.knn.settle import finish, least_scores, settle
 from awe_core.neighbours import Neighbours, merge, nearest
 from awe_core.rows import ranges, runs, stable_order
@@ -38,6 +42,9 @@ _TILE = 1024
 """Rows and columns of a tile, where a list and its visitors have as many: 4 MiB of scores."""
 
 _PROBED_ROWS = 16_384
+
+_STRIPES = 64
+"""Locks of a side: threads rarely wait for each other, and the visitors of a list lie in many stripes."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Listed:
     ----------
     rows : prepared around the centre of the lists; euclidean or cosine.
     lists : the same for all that meet.
+    kernel : of the choice of lists; the same lists.
 
     Attributes
     ----------
@@ -81,7 +89,7 @@ class Listed:
     count : how many lists.
     """
 
-    def __init__(self, rows: Prepared, lists: Lists, run: Run = in_turn) -> None:
+    def __init__(self, rows: Prepared, lists: Lists, kernel: KernelChoice = "auto", run: Run = in_turn) -> None:
         ids, vectors, metric = rows.ids, rows.vectors, rows.metric
         self.near_rows = np.flatnonzero(rows.group < rows.near)
         self.far_rows = np.flatnonzero(rows.group >= rows.near)
@@ -89,7 +97,8 @@ class Listed:
             rows = Prepared(ids[self.near_rows], vectors[self.near_rows], metric, lists.centre)
         self.far = Prepared(ids[self.far_rows], vectors[self.far_rows], metric, lists.centre)
         self.count, x = len(lists.cells), rows.augmented.matrix[:, :-2]
-        pieces = run(lambda these: lists.cells.probes(x[these], lists.nprobe), runs(len(x), _PROBED_ROWS))
+        name = resolved_kernel(kernel)
+        pieces = run(lambda these: lists.cells.probes(x[these], lists.nprobe, name), runs(len(x), _PROBED_ROWS))
         probes = np.concatenate([np.zeros((0, min(lists.nprobe, self.count)), np.int32), *pieces])
         self.own, order = stable_order(probes[:, 0], self.count)
         self.probes = probes[order]
@@ -112,6 +121,11 @@ class Listed:
         visitors: NDArray[np.intp] = self._visitor[self._visits[number] : self._visits[number + 1]]
         return visitors
 
+    def stripes(self, count: int) -> NDArray[np.intp]:
+        """Where some runs of lists, of about as many points each, begin: intp [at most count], ascending, 0 first."""
+        wanted = len(self.own) * np.arange(count) // count
+        return np.unique(self._starts[np.searchsorted(self._starts, wanted, side="right") - 1])
+
     def products(self, other: Listed) -> int:
         """Products of two points that meeting another takes; where two visit each other there are two."""
         mine, theirs, calls, called = (np.diff(of) for of in (self._starts, other._starts, self._visits, other._visits))
@@ -120,14 +134,19 @@ class Listed:
 
 
 def visit_within(
-    rows: Listed, n: int, reach: Reach | None = None, leave_self_out: bool = True, run: Run = in_turn
+    rows: Listed,
+    n: int,
+    kernel: KernelChoice = "auto",
+    reach: Reach | None = None,
+    leave_self_out: bool = True,
+    run: Run = in_turn,
 ) -> Neighbours:
     """The n nearest of every row among the rows that it is compared with."""
-    near = _Meeting(rows, rows, n, (reach, reach), leave_self_out, run).join()[0]
+    near = _Meeting(rows, rows, n, kernel, (reach, reach), leave_self_out, run).join()[0]
     if not len(rows.far):
         return near
-    of_near, of_far = join_both(rows.near, rows.far, n, "numpy", near.distances[:, -1], None, leave_self_out)
-    far = [of_far, join_within(rows.far, n, "numpy", None, leave_self_out)]
+    of_near, of_far = join_both(rows.near, rows.far, n, kernel, near.distances[:, -1], None, leave_self_out)
+    far = [of_far, join_within(rows.far, n, kernel, None, leave_self_out)]
     return _whole(rows, [near, of_near], far, n)
 
 
@@ -135,6 +154,7 @@ def visit_between(
     one: Listed,
     other: Listed,
     n: int,
+    kernel: KernelChoice = "auto",
     reaches: tuple[Reach | None, Reach | None] = (None, None),
     leave_self_out: bool = True,
     run: Run = in_turn,
@@ -145,13 +165,13 @@ def visit_between(
     """
     if one.count != other.count or one.probes.shape[1] != other.probes.shape[1]:
         raise ValueError("the two sides visit other lists")
-    left, right = _Meeting(one, other, n, reaches, leave_self_out, run).join()
+    left, right = _Meeting(one, other, n, kernel, reaches, leave_self_out, run).join()
     if not len(one.far) and not len(other.far):
         return left, right
     reached = left.distances[:, -1], right.distances[:, -1]
-    left_far, far_left = join_both(one.near, other.far, n, "numpy", reached[0], None, leave_self_out)
-    far_right, right_far = join_both(one.far, other.near, n, "numpy", None, reached[1], leave_self_out)
-    far_one, far_other = join_both(one.far, other.far, n, "numpy", None, None, leave_self_out)
+    left_far, far_left = join_both(one.near, other.far, n, kernel, reached[0], None, leave_self_out)
+    far_right, right_far = join_both(one.far, other.near, n, kernel, None, reached[1], leave_self_out)
+    far_one, far_other = join_both(one.far, other.far, n, kernel, None, None, leave_self_out)
     return (
         _whole(one, [left, left_far], [far_right, far_one], n),
         _whole(other, [right, right_far], [far_left, far_other], n),
@@ -167,10 +187,16 @@ def _whole(rows: Listed, near: list[Neighbours], far: list[Neighbours], n: int) 
 
 
 class _Side:
-    """The points of one side, their pools for points of the other, and how those become neighbours of rows."""
+    """The points of one side, their pools for points of the other, and how those become neighbours of rows.
 
-    def __init__(self, listed: Listed, other: Listed, n: int, reach: Reach | None, leave_self_out: bool) -> None:
+    Points stand in stripes of whole lists, each of which has a lock: whoever puts something into pools holds it.
+    """
+
+    def __init__(
+        self, listed: Listed, other: Listed, n: int, reach: Reach | None, leave_self_out: bool, kernel: KernelName
+    ) -> None:
         self.listed, self._other, self._n, self._leave_self_out = listed, other, n, leave_self_out
+        self._kernel = kernel
         rows, base = listed.near, other.near
         self._wanted = min(n + 1, base.points)  # one of them may be the row itself
         within = np.full(rows.points, np.inf)
@@ -179,6 +205,19 @@ class _Side:
             np.maximum.at(within, rows.group, reach[listed.near_rows])
         a = rows.augmented
         self.pools = Pools(self._wanted, a.slope, a.own, base.augmented.error, least_scores(within, rows))
+        self._stripes = listed.stripes(_STRIPES)
+        self._locks = [Lock() for _ in self._stripes]
+
+    def push(self, selection: Selection, hits: Hits) -> None:
+        """Put hits into pools, those of a stripe at a time; the points ascend, or are all of one list."""
+        points, others, scores = hits
+        if not len(points):
+            return
+        first, last = np.searchsorted(self._stripes, [points[0], points[-1]], side="right") - 1
+        cuts = np.searchsorted(points, self._stripes[first + 1 : last + 1])
+        for stripe, these in enumerate(_between(cuts, len(points)), first):
+            with self._locks[stripe]:
+                selection.push(self.pools, (points[these], others[these], scores[these]))
 
     def settled(self, run: Run) -> Neighbours:
         """The neighbours of all near rows."""
@@ -190,7 +229,8 @@ class _Side:
         # Their pools are empty. `settle` would search all of the base for them, where a pool overflowed in one order
         # of the threads and not in another.
         self.pools.given_up[:] = False
-        found = settle(self.pools, rows, base, self._wanted, np.full(rows.points, np.inf), run=run)
+        nowhere = np.full(rows.points, np.inf)
+        found = settle(self.pools, rows, base, self._wanted, nowhere, self._kernel, run)
         for point, best in zip(crowded.tolist(), run(self._directly, crowded.tolist()), strict=True):
             found.ids[point], found.distances[point] = best.ids[0], best.distances[0]
         return in_rows(found, rows, base, self._n, self._leave_self_out, run)
@@ -205,7 +245,7 @@ class _Side:
         here = ranges(np.array([m.start for m in members]), np.array([m.stop - m.start for m in members]))
         others = np.unique(np.concatenate([here, self._other.visitors(int(listed.own[point]))]))
         of_row = np.full(len(others), rows.first[point])
-        gaps = distances(rows.vectors, of_row, base.vectors, base.first[others], rows.metric)
+        gaps = distances(rows.vectors, of_row, base.vectors, base.first[others], rows.metric, self._kernel)
         return nearest(base.rank[others][None], gaps[None], self._wanted)
 
 
@@ -217,14 +257,15 @@ class _Meeting:
         one: Listed,
         other: Listed,
         n: int,
+        kernel: KernelChoice,
         reaches: tuple[Reach | None, Reach | None],
         leave_self_out: bool,
         run: Run,
     ) -> None:
-        self._run, self._within, self._lists = run, one is other, range(one.count)
-        self._one = _Side(one, other, n, reaches[0], leave_self_out)
-        self._other = self._one if self._within else _Side(other, one, n, reaches[1], leave_self_out)
-        self._lock = Lock()
+        name = resolved_kernel(kernel)
+        self._run, self._within, self._lists, self._select = run, one is other, range(one.count), selection(name)
+        self._one = _Side(one, other, n, reaches[0], leave_self_out, name)
+        self._other = self._one if self._within else _Side(other, one, n, reaches[1], leave_self_out, name)
 
     def join(self) -> tuple[Neighbours, Neighbours]:
         """The neighbours of both sides' near rows; of rows among themselves, twice the same."""
@@ -242,7 +283,7 @@ class _Meeting:
 
         No other task knows these rows yet.
         """
-        one, other = self._one, self._other
+        one, other, select = self._one, self._other, self._select()
         rows, columns = one.listed.members(number), other.listed.members(number)
         for strip in _slices(rows):
             stripped = one.listed.near.augmented.strip(strip)
@@ -250,58 +291,28 @@ class _Meeting:
                 scores = stripped @ other.listed.near.augmented.matrix[tile].T
                 if tile.start == columns.start:
                     one.pools.start_from(strip.start, tile, scores)
-                if not self._within and strip.start == rows.start:
-                    other.pools.start_from(tile.start, strip, scores.T)
-                of_rows = one.pools.threshold[strip, None]
                 if self._within:
-                    row, column, score = _hits(scores >= of_rows, scores)
-                    one.pools.append(row + strip.start, column + tile.start, score)
+                    select.rows(one.pools, scores, strip.start, tile.start)
                     continue
-                of_columns = other.pools.threshold[tile]
-                hit = scores >= of_rows
-                hit |= scores >= of_columns
-                row, column, score = _hits(hit, scores)
-                ours = np.flatnonzero(score >= of_rows[row, 0])
-                theirs = np.flatnonzero(score >= of_columns[column])
-                theirs = theirs[np.argsort(column[theirs], kind="stable")]
-                row, column = row + strip.start, column + tile.start
-                one.pools.append(row[ours], column[ours], score[ours])
-                other.pools.append(column[theirs], row[theirs], score[theirs])
+                if strip.start == rows.start:
+                    other.pools.start_from(tile.start, strip, scores.T)
+                select.both(one.pools, other.pools, scores, strip.start, tile.start)
 
     def _visited(self, guests: _Side, hosts: _Side, number: int) -> None:
-        """A list of one side with its visitors of the other, for both."""
-        visitors = guests.listed.visitors(number)
-        host = hosts.listed
-        for tile in _slices(host.members(number)) if len(visitors) else []:
-            columns = host.near.augmented.matrix[tile]
+        """A list of one side with its visitors of the other, for both; but those whom a host visits for the guest."""
+        visitors, host, guest = guests.listed.visitors(number), hosts.listed, guests.listed
+        members, select = _slices(host.members(number)) if len(visitors) else [], self._select()
+        for tile in members:
+            columns = host.near.augmented.strip(tile)
             visits = np.zeros((len(columns), host.count), bool)
             np.put_along_axis(visits, host.probes[tile], True, axis=1)
             for strip in runs(len(visitors), _TILE):
                 rows = visitors[strip]
-                scores = _strip(guests.listed.near.augmented, rows) @ columns.T
-                self._take(guests, hosts, scores, rows, tile, visits)
-
-    def _take(
-        self,
-        guests: _Side,
-        hosts: _Side,
-        scores: Vectors,
-        rows: NDArray[np.intp],
-        tile: slice,
-        visits: NDArray[np.bool_],
-    ) -> None:
-        """Put what reaches a threshold into the pools of its row and of its column."""
-        of_rows, of_columns = guests.pools.threshold[rows], hosts.pools.threshold[tile]
-        hit = scores >= of_rows[:, None]
-        hit |= scores >= of_columns
-        place, column, score = _hits(hit, scores)
-        ours = np.flatnonzero(score >= of_rows[place])
-        theirs = np.flatnonzero((score >= of_columns[column]) & ~visits[column, guests.listed.own[rows[place]]])
-        theirs = theirs[np.argsort(column[theirs], kind="stable")]
-        row, column = rows[place], column + tile.start
-        with self._lock:  # any task may meet any row
-            guests.pools.append(row[ours], column[ours], score[ours])
-            hosts.pools.append(column[theirs], row[theirs], score[theirs])
+                scores = guest.near.augmented.matrix[rows] @ columns.T
+                thresholds = guests.pools.threshold[rows], hosts.pools.threshold[tile]
+                ours, theirs = select.reached(scores, *thresholds, visits, guest.own[rows])
+                guests.push(select, (rows[ours[0]], ours[1] + tile.start, ours[2]))
+                hosts.push(select, (theirs[0] + tile.start, rows[theirs[1]], theirs[2]))
 
 
 def _in_order(rows: Prepared, order: NDArray[np.intp]) -> Prepared:
@@ -315,25 +326,12 @@ def _in_order(rows: Prepared, order: NDArray[np.intp]) -> Prepared:
     return other
 
 
-def _strip(augmented: Augmented, rows: NDArray[np.intp]) -> Vectors:
-    """`Augmented.strip` of rows that do not stand side by side."""
-    strip: Vectors = augmented.matrix[rows]
-    strip[:, -2:] = strip[:, :-3:-1].copy()
-    return strip
-
-
 def _slices(rows: slice) -> Sequence[slice]:
     """Tiles of some rows."""
     return [slice(rows.start + part.start, rows.start + part.stop) for part in runs(rows.stop - rows.start, _TILE)]
 
 
-def _hits(hit: NDArray[np.bool_], scores: Vectors) -> tuple[NDArray[np.intp], NDArray[np.intp], Vectors]:
-    """(row, column, score) of the hits, by row. They are few: eight scores are looked at as one word."""
-    flat = hit.reshape(-1)
-    if len(flat) % 8:
-        places = np.flatnonzero(flat)
-    else:
-        words = np.flatnonzero(flat.view(np.uint64))
-        places = (8 * words[:, None] + np.arange(8))[flat.reshape(-1, 8)[words]]
-    row, column = np.divmod(places, hit.shape[1])
-    return row, column, scores.reshape(-1)[places]
+def _between(cuts: NDArray[np.intp], stop: int) -> list[slice]:
+    """The slices of a range that is cut at some places."""
+    bounds = [0, *cuts.tolist(), stop]
+    return [slice(first, last) for first, last in pairwise(bounds)]

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from awe_core.knn.inverted_lists import InvertedLists, depths, fewest_probes, list_count, mean_and_error, shares
+from awe_core.kernels import KernelName
+from awe_core.knn.inverted_lists import (
+    InvertedLists,
+    _largest,
+    depths,
+    fewest_probes,
+    list_count,
+    mean_and_error,
+    shares,
+)
 
 rng = np.random.default_rng(0)
 VECTORS = rng.standard_normal((500, 6)).astype(np.float32)
@@ -23,10 +32,28 @@ def test_a_row_lies_in_the_list_of_its_nearest_centroid() -> None:
 
 
 @pytest.mark.parametrize("nprobe", [1, 2, 5, 12, 50])
-def test_a_row_visits_the_nearest_lists_its_own_first(nprobe: int) -> None:
-    probes, wanted = CELLS.probes(VECTORS, nprobe), by_distance()[:, :nprobe]
+def test_a_row_visits_the_nearest_lists_its_own_first(nprobe: int, kernel: KernelName) -> None:
+    probes, wanted = CELLS.probes(VECTORS, nprobe, kernel), by_distance()[:, :nprobe]
     np.testing.assert_array_equal(probes[:, 0], wanted[:, 0])
     np.testing.assert_array_equal(np.sort(probes, axis=1), np.sort(wanted, axis=1))
+
+
+@pytest.mark.parametrize("lists", [1, 5, 63, 64, 150, 257])
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_compiled_choice_of_lists_is_that_of_numpy(lists: int, ties: bool) -> None:
+    compiled = pytest.importorskip("awe_core.knn.inverted_lists_numba").largest
+    scores = np.random.default_rng(lists).standard_normal((200, lists)).astype(np.float32)
+    if ties:
+        scores = np.round(2 * scores)
+    doubt = np.full(200, 0.0 if ties else 1e-3, np.float32)
+    for width in {width for width in (1, 2, 18, 63, 64, lists - 1, lists) if 0 < width <= lists}:
+        wanted, expected = _largest(scores.copy(), width, doubt)
+        chosen, doubtful = np.empty((200, width), np.intp), np.empty(200, bool)
+        compiled(scores, width, doubt, chosen, doubtful)
+        np.testing.assert_array_equal(doubtful, expected)
+        sure = ~expected
+        np.testing.assert_array_equal(chosen[sure, 0], wanted[sure, 0])
+        np.testing.assert_array_equal(np.sort(chosen[sure]), np.sort(wanted[sure]))
 
 
 def test_the_rank_of_a_list_says_with_how_many_probes_it_is_visited() -> None:

@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from awe_core.kernels import KernelName
 from awe_core.knn import settle, visits
 from awe_core.knn.approximate import make_lists
 from awe_core.knn.inverted_lists import InvertedLists
@@ -18,7 +19,8 @@ from awe_core.threads import Workers
 from tests.awe_core.knn.cases import ADVERSARIES, Make, assert_same
 
 N = 6
-Reaches = list[np.ndarray]
+KERNELS: list[KernelName] = ["numpy", "numba"]
+HALVES = slice(0, 400), slice(400, None)
 
 
 def lists_of(ids: np.ndarray, vectors: np.ndarray, nprobe: int, metric: str = "euclidean") -> Lists:
@@ -47,9 +49,9 @@ def in_shards(
     pairs = [*((i, i) for i in range(shards)), *combinations(range(shards), 2)]
     for i, j in rng.permutation(np.array(pairs)).tolist():
         if i == j:
-            found[i].append(visit_within(several[i], N, reach(i)))
+            found[i].append(visit_within(several[i], N, reach=reach(i)))
         else:
-            of_one, of_other = visit_between(several[i], several[j], N, (reach(i), reach(j)))
+            of_one, of_other = visit_between(several[i], several[j], N, reaches=(reach(i), reach(j)))
             found[i].append(of_one)
             found[j].append(of_other)
     whole = Neighbours.none(len(ids), N)
@@ -77,9 +79,45 @@ def test_visits_to_all_lists_are_the_exact_join(make: Make) -> None:
     assert_same(in_shards(ids, vectors, lists, 3), knn_join(ids, vectors, N))
 
 
+@pytest.mark.parametrize("make", ADVERSARIES, ids=lambda make: make.__name__)
+def test_both_kernels_find_the_same(make: Make) -> None:
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(7)
+    ids, vectors = rng.permutation(4000)[:900].astype(np.int64), make(rng, 900)
+    lists = lists_of(ids, vectors, 4)
+    of_numpy, of_numba = (
+        visit_within(Listed(Prepared(ids, vectors, centre=lists.centre), lists, kernel), N, kernel)
+        for kernel in KERNELS
+    )
+    assert_same(of_numba, of_numpy)
+    of_numpy, of_numba = (
+        visit_between(
+            *(Listed(Prepared(ids[s], vectors[s], centre=lists.centre), lists, kernel) for s in HALVES), N, kernel
+        )
+        for kernel in KERNELS
+    )
+    for one, other in zip(of_numba, of_numpy, strict=True):
+        assert_same(one, other)
+
+
+@pytest.mark.parametrize("stripes", [1, 2, 7, 10**4])
+def test_stripes_are_runs_of_whole_lists_of_about_as_many_points(stripes: int) -> None:
+    rng = np.random.default_rng(8)
+    ids, vectors = np.arange(500), rng.standard_normal((500, 5)).astype(np.float32)
+    rows = listed(ids, vectors, lists_of(ids, vectors, 2))
+    starts = rows.stripes(stripes)
+    assert starts[0] == 0
+    assert (np.diff(starts) > 0).all()
+    assert np.isin(starts, [rows.members(number).start for number in range(rows.count)]).all()
+    longest = max(rows.members(number).stop - rows.members(number).start for number in range(rows.count))
+    assert np.diff([*starts, 500]).max() < 500 / stripes + longest + 1
+
+
 @pytest.mark.parametrize("tile", [7, 64])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_no_tile_shard_or_thread_is_seen_in_the_answer(metric: str, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_tile_shard_or_thread_is_seen_in_the_answer(
+    metric: str, tile: int, kernel: KernelName, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(2)
     vectors = (rng.standard_normal((30, 8))[rng.integers(0, 30, 700)] + 0.4 * rng.standard_normal((700, 8))).astype(
         "f4"
@@ -91,7 +129,7 @@ def test_no_tile_shard_or_thread_is_seen_in_the_answer(metric: str, tile: int, m
     monkeypatch.setattr(visits, "_TILE", tile)
     monkeypatch.setattr(settle, "_SETTLED_ROWS", 50)
     with Workers(2) as workers:
-        assert_same(visit_within(listed(ids, vectors, lists, metric), N, run=workers.each), wanted)
+        assert_same(visit_within(listed(ids, vectors, lists, metric), N, kernel, run=workers.each), wanted)
     assert_same(in_shards(ids, vectors, lists, 7, metric, seed=3), wanted)
 
 

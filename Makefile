@@ -88,6 +88,31 @@ test-store: $(READY) flink $(MINIO)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,aws]"
 	AWE_FLINK=$(FLINK) AWE_MINIO=$(MINIO) $(BIN)/python -m pytest tests/deploy/test_object_store.py
 
+# Beam for Google's cloud brings a hundred packages of its own: they stay out of the clone's environment.
+GCS := $(CACHE)/fake-gcs
+
+.PHONY: test-dataflow
+test-dataflow: $(GCS)/venv/.ready $(GCS)/fake-gcs-server
+	AWE_FAKE_GCS=$(GCS)/fake-gcs-server $(GCS)/venv/bin/python -m pytest tests/deploy/test_dataflow.py \
+		tests/deploy/test_metadata.py
+
+$(GCS)/venv/.ready: setup.py
+	$(PYTHON) -m venv $(GCS)/venv
+	$(GCS)/venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test,gcp]"
+	touch $@
+
+$(GCS)/fake-gcs-server:
+	GOBIN=$(GCS) go install github.com/fsouza/fake-gcs-server@latest
+
+PRISM := $(CACHE)/prism
+
+.PHONY: test-prism
+test-prism: $(READY) $(PRISM)/prism
+	AWE_PRISM=$(PRISM)/prism $(BIN)/python -m pytest tests/deploy/test_prism.py
+
+$(PRISM)/prism:
+	GOBIN=$(PRISM) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0
+
 # A peer lives in an environment of its own, outside the clone: its numpy is not ours.
 PEERS := $(CACHE)/peers
 LIGHTFM := $(PEERS)/lightfm

@@ -25,6 +25,7 @@ setup(
     ],
     extras_require={
         "aws": ["boto3>=1.34,<2"],
+        "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
         "fast": ["numba>=0.61"],
         "test": [
             "hypothesis>=6.100,<7",

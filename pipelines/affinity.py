@@ -27,14 +27,16 @@ from pipelines.config import Affinity, Config
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import same_ids
 from pipelines.join_plan import shards_of
-from pipelines.neighbour_affinity import NeighbourAffinity, Weigher
+from pipelines.neighbour_affinity import NeighbourAffinity, Weigher, weigher_bytes
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, features_facts, timed
+from pipelines.stored_dataset import StoredDataset
 from pipelines.vector_dataset import VectorDataset
+from pipelines.worker_memory import part_bytes, with_memory
 from schemas import convert, tables
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
-from schemas.manifest import Manifest, read_manifest, recipe_of
+from schemas.manifest import read_manifest, recipe_of
 from schemas.parts import Part, PartReader, PartWriter
 
 VERSION = 1
@@ -44,8 +46,7 @@ VERSION = 1
 class AffinitySplit:
     """One split: its examples and embeddings, and the reweighted examples to be written."""
 
-    examples: str
-    manifest: Manifest
+    examples: StoredDataset
     embeddings: VectorDataset
     plan: DatasetPlan
 
@@ -105,16 +106,20 @@ class _WritePart(beam.DoFn):
     def __init__(self, fs: FileSystem, splits: list[AffinitySplit], weigher: Weigher) -> None:
         self._fs, self._splits, self._weigher = fs, splits, weigher
 
+    def display_data(self) -> dict[str, Any]:
+        manifests = [split.examples.manifest for split in self._splits]
+        return {"rows": sum(one.rows for one in manifests), "labels": manifests[0].facts["labels"]}
+
     def process(
         self, gathered: tuple[tuple[int, int], Iterable[tuple[int, Neighbours] | None]], median: float
     ) -> Iterator[tuple[str, Part]]:
         (position, k), found = gathered
         split = self._splits[position]
-        part = split.manifest.parts[k]
+        part = split.examples.manifest.parts[k]
         on_true: list[float] = []
         pairs = covered = 0
         with (
-            PartReader(self._fs, split.examples, part) as reader,
+            PartReader(self._fs, split.examples.directory, part) as reader,
             PartReader(self._fs, split.embeddings.directory, split.embeddings.manifest.parts[k]) as embeddings,
             PartWriter(self._fs, split.plan.directory, k, split.plan.schema) as writer,
         ):
@@ -143,20 +148,20 @@ class _WritePart(beam.DoFn):
 def plan_split(
     settings: Affinity,
     seed: int,
-    examples: tuple[str, Manifest],
+    examples: StoredDataset,
     embeddings: VectorDataset,
     directory: str,
     inputs: dict[str, str],
 ) -> AffinitySplit:
     """What reweighting a split will write; `inputs` are the fingerprints of examples, embeddings and base."""
-    where, manifest = examples
+    manifest = examples.manifest
     reads = {**settings.model_dump(include={"kind", "n", "lambda_x", "mode", "epsilon", "recall"}), "seed": seed}
     facts = {**features_facts(manifest), **reads, "recall_asked": reads["recall"]}
     del facts["recall"]  # what was found stands there, where that was measured
     schema = tables.reweighted(manifest.facts["dimension"], manifest.facts["sparse"], manifest.facts["key"])
     recipe = recipe_of("affinity", VERSION, reads, inputs)
     plan = DatasetPlan(directory, recipe, schema, len(manifest.parts), facts, inputs)
-    return AffinitySplit(where, manifest, embeddings, plan)
+    return AffinitySplit(examples, embeddings, plan)
 
 
 def build(
@@ -167,9 +172,13 @@ def build(
     labels: int,
     config: Config,
     shards: int,
+    join_bytes: int,
 ) -> Any:
-    """Wire the job."""
-    return pipeline | "affinity" >> Reweight(fs, base, splits, labels, config, shards)
+    """Wire the job; `join_bytes` are those that a worker of the join holds."""
+    queries = [split.embeddings for split in splits]
+    examples = part_bytes(split.examples.manifest for split in splits)
+    held = join_bytes + weigher_bytes(base, queries, config.affinity.n) + examples
+    return pipeline | "affinity" >> with_memory(Reweight(fs, base, splits, labels, config, shards), held)
 
 
 def main(context: Context, lane: Lane, iteration: int) -> None:
@@ -183,9 +192,8 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     base = [embeddings[split] for split in lane.fit]
     splits = []
     for split in lane.splits:
-        examples = context.run.examples(split), context.examples(split)
-        inputs = {context.short(examples[0]): examples[1].fingerprint}
-        inputs |= {context.short(d.directory): d.manifest.fingerprint for d in [embeddings[split], *base]}
+        examples = StoredDataset(context.run.examples(split), context.examples(split))
+        inputs = {context.short(d.directory): d.fingerprint for d in [examples, embeddings[split], *base]}
         where = lane.reweighted(iteration, split)
         splits.append(plan_split(config.affinity, config.run.seed, examples, embeddings[split], where, inputs))
     waiting = context.outdated(split.plan for split in splits)
@@ -194,9 +202,9 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
         # By lists the base is joined as a whole, or what came out would depend on what stood there.
         todo = [split for split in splits if split in todo or split.embeddings in base]
     if todo:
-        labels = int(todo[0].manifest.facts["labels"])
+        labels = int(todo[0].examples.manifest.facts["labels"])
         with timed(context.short(lane.reweighted(iteration, ""))):
             queries = [split.embeddings for split in todo]
-            shards = shards_of(fs, base, queries, config.affinity, context.options, config.affinity.recall)
+            cut = shards_of(fs, base, queries, config.affinity, context.options, config.affinity.recall)
             name = f"affinity-{iteration}"
-            context.job(name, lambda pipeline: build(pipeline, fs, base, todo, labels, config, shards))
+            context.job(name, lambda pipeline: build(pipeline, fs, base, todo, labels, config, *cut))

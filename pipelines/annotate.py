@@ -26,12 +26,13 @@ from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import read_examples
 from pipelines.join_plan import shards_of
 from pipelines.labels import read_labels
-from pipelines.models import gate_of, load_model, load_ridge, model_file
-from pipelines.neighbour_affinity import NeighbourAffinity, Weigher
+from pipelines.models import gate_of, load_model, load_ridge, model_bytes, model_file
+from pipelines.neighbour_affinity import NeighbourAffinity, Weigher, weigher_bytes
 from pipelines.process_cache import ProcessCache
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, timed, write_seconds
 from pipelines.vector_dataset import VectorDataset
+from pipelines.worker_memory import part_bytes, with_memory
 from schemas import convert, tables
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
@@ -41,6 +42,7 @@ from schemas.parts import Part, PartReader, PartWriter
 
 VERSION = 1
 _RANKERS = ProcessCache[scoring.Rank](4)
+_SCORES_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Ranker:
     model_directory, model : U and V of the method (for `gxf` those of the iteration before).
     gate_model : of the iteration itself: s, b and c.
     labels_directory, labels : for the counts.
+    dimension : d of the examples.
     """
 
     method: str
@@ -63,6 +66,7 @@ class Ranker:
     gate_model: ModelFile
     labels_directory: str
     labels: Manifest
+    dimension: int
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -74,6 +78,15 @@ class Ranker:
             self.gate_model.fingerprint,
             self.labels.fingerprint,
         )
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Of the tensors that `load` takes."""
+        if self.method in ("knn", "knn-embedding"):
+            return 0
+        if self.method == "ridge":
+            return 8 * self.dimension * self.labels.rows
+        return model_bytes(self.model, self.dimension, self.labels.rows)
 
     def load(self, fs: FileSystem) -> scoring.Rank:
         """The ranking function, with its tensors."""
@@ -149,6 +162,11 @@ class Annotate(beam.PTransform):
 class _RankPart(beam.DoFn):
     def __init__(self, fs: FileSystem, splits: list[AnnotateSplit]) -> None:
         self._fs, self._splits = fs, splits
+
+    def display_data(self) -> dict[str, Any]:
+        rankers = [split.ranker for split in self._splits]
+        methods = ", ".join(sorted({ranker.method for ranker in rankers}))
+        return {"methods": methods, "k": max((ranker.k for ranker in rankers), default=0)}
 
     def setup(self) -> None:
         threadpool_limits(1)
@@ -233,13 +251,14 @@ def _splits(context: Context, lane: Lane, iteration: int, base: Sequence[VectorD
         if method == "gxf":
             where = lane.model(iteration - 1)
             described = model_file(fs, where, iteration - 1)
-        ranker = Ranker(method, config.evaluate.k, where, described, model, context.run.labels, labels)
+        dimension = int(base[0].manifest.facts["dimension"])
+        ranker = Ranker(method, config.evaluate.k, where, described, model, context.run.labels, labels, dimension)
         for split in lane.ranked:
             source = lane.reweighted(iteration, split) if iteration else context.run.examples(split)
             made_by = f"affinity --iteration={iteration}" if iteration else "ingest"
             dataset = VectorDataset(source, context.fresh(source, read_manifest(fs, source, made_by)))
             read = [dataset, *base] if method == "knn" else [dataset]
-            inputs = {context.short(one.directory): one.manifest.fingerprint for one in read}
+            inputs = {context.short(one.directory): one.fingerprint for one in read}
             if method == "popularity":
                 inputs[context.short(context.run.labels)] = labels.fingerprint
             elif method not in ("knn", "knn-embedding"):
@@ -255,9 +274,13 @@ def build(
     """Wire the job."""
     config, fs = context.config, context.fs
     by_neighbours = [split.source for split in splits if split.ranker.method == "knn"]
-    shards = shards_of(fs, base, by_neighbours, config.affinity, context.options) if by_neighbours else 1
+    shards, held = shards_of(fs, base, by_neighbours, config.affinity, context.options) if by_neighbours else (1, 0)
+    if by_neighbours:
+        held += weigher_bytes(base, by_neighbours, config.affinity.n)
+    held += _SCORES_BYTES + part_bytes(split.source.manifest for split in splits)
+    held += sum(ranker.tensor_bytes for ranker in {split.ranker.key: split.ranker for split in splits}.values())
     transform = Annotate(fs, splits, base, config.affinity, config.run.seed, shards)
-    return pipeline | "annotate" >> transform
+    return pipeline | "annotate" >> with_memory(transform, held)
 
 
 def main(context: Context, lane: Lane, iteration: int) -> None:

@@ -24,7 +24,7 @@ from pipelines import affinity, annotate, embed, evaluate, ingest, knn, log, res
 from pipelines.config import Config, load_config, parse_overrides
 from pipelines.errors import ConfigError, DataError, JobError
 from pipelines.filesystem import BeamFileSystem
-from pipelines.job import RUNNERS, pipeline_options
+from pipelines.job import RUNNERS, TemplateWritten, pipeline_options
 from pipelines.run_directory import Lane, RunDirectory
 from pipelines.stage import Context
 
@@ -248,6 +248,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with threadpool_limits(1):  # the same bits whatever the machine has; workers and threads are the parallelism
             cli.main(arguments, prog_name="awe", standalone_mode=False)
+    except TemplateWritten as written:
+        log.info(f"{written}; when its job has ended, the same command without it keeps what is left to do here")
     except ConfigError as error:
         _fail(str(error), 2)
     except click.ClickException as error:

@@ -53,7 +53,8 @@ def totals(result: PipelineResult) -> dict[str, Any]:
         if is_member:
             table[name] = sorted({*table.get(name, []), value})
         else:
-            table[name] = table.get(name, 0) + metric.result
+            # Of a runner that has no attempted values, Prism, Beam makes None of a zero.
+            table[name] = table.get(name, 0) + (metric.result or 0)
     for metric in found["distributions"]:
         name, value = metric.key.metric.name, metric.result
         before = table.get(name, {"count": 0, "sum": 0, "min": value.min, "max": value.max})

@@ -19,13 +19,15 @@ from awe_core.model import Model
 from pipelines import counters
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import read_examples
-from pipelines.models import load_model, model_file
+from pipelines.models import load_model, model_bytes, model_file
 from pipelines.process_cache import ProcessCache
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, timed
+from pipelines.stored_dataset import StoredDataset
+from pipelines.worker_memory import part_bytes, with_memory
 from schemas import convert, tables
 from schemas.filesystem import FileSystem
-from schemas.manifest import Manifest, recipe_of
+from schemas.manifest import recipe_of
 from schemas.model_file import ModelFile
 from schemas.parts import Part, PartReader, PartWriter
 
@@ -37,21 +39,19 @@ _MODELS = ProcessCache[Model](1)
 class EmbedSplit:
     """One split: its examples, and the embeddings to be written."""
 
-    examples: str
-    manifest: Manifest
+    examples: StoredDataset
     plan: DatasetPlan
 
 
-def plan_split(
-    examples: str, manifest: Manifest, embeddings: str, model: ModelFile, inputs: dict[str, str]
-) -> EmbedSplit:
+def plan_split(examples: StoredDataset, embeddings: str, model: ModelFile, inputs: dict[str, str]) -> EmbedSplit:
     """What embedding a split will write; `inputs` are the fingerprints of examples and model."""
+    manifest = examples.manifest
     facts = {name: manifest.facts[name] for name in ("labels", "block_rows")}
     facts["dimension"] = model.facts["settings"]["D"]
     recipe = recipe_of("embed", VERSION, {}, inputs)
     schema = tables.embeddings(facts["dimension"])
     plan = DatasetPlan(embeddings, recipe, schema, len(manifest.parts), facts, inputs)
-    return EmbedSplit(examples, manifest, plan)
+    return EmbedSplit(examples, plan)
 
 
 class Embed(beam.PTransform):
@@ -76,6 +76,10 @@ class _EmbedPart(beam.DoFn):
     def __init__(self, fs: FileSystem, splits: list[EmbedSplit], directory: str, model: ModelFile) -> None:
         self._fs, self._splits, self._directory, self._described = fs, splits, directory, model
 
+    def display_data(self) -> dict[str, Any]:
+        rows = sum(split.examples.manifest.rows for split in self._splits)
+        return {"rows": rows, "D": self._described.facts["settings"]["D"]}
+
     def setup(self) -> None:
         threadpool_limits(1)
         self._model = _MODELS.get(
@@ -84,13 +88,13 @@ class _EmbedPart(beam.DoFn):
 
     def process(self, task: tuple[int, int]) -> Iterator[tuple[str, Part]]:
         split, k = self._splits[task[0]], task[1]
-        part = split.manifest.parts[k]
+        manifest = split.examples.manifest
         with (
-            PartReader(self._fs, split.examples, part) as reader,
+            PartReader(self._fs, split.examples.directory, manifest.parts[k]) as reader,
             PartWriter(self._fs, split.plan.directory, k, split.plan.schema) as writer,
         ):
             for index in range(reader.blocks):
-                block = read_examples(reader, index, split.manifest.facts)
+                block = read_examples(reader, index, manifest.facts)
                 with counters.kernel("embed"):
                     embedding = self._model.embed(block.features)
                 columns = {
@@ -107,7 +111,10 @@ def build(
     pipeline: beam.Pipeline, fs: FileSystem, splits: Sequence[EmbedSplit], directory: str, model: ModelFile
 ) -> Any:
     """Wire the job."""
-    return pipeline | "embed" >> Embed(fs, splits, directory, model)
+    manifests = [split.examples.manifest for split in splits]
+    facts = manifests[0].facts
+    held = model_bytes(model, facts["dimension"], facts["labels"]) + part_bytes(manifests)
+    return pipeline | "embed" >> with_memory(Embed(fs, splits, directory, model), held)
 
 
 def main(context: Context, lane: Lane, iteration: int) -> None:
@@ -116,9 +123,9 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     model = context.fresh(directory, model_file(context.fs, directory, iteration))
     splits = []
     for split in lane.splits:
-        examples, manifest = context.run.examples(split), context.examples(split)
-        inputs = {context.short(examples): manifest.fingerprint, context.short(directory): model.fingerprint}
-        splits.append(plan_split(examples, manifest, lane.embeddings(iteration, split), model, inputs))
+        examples = StoredDataset(context.run.examples(split), context.examples(split))
+        inputs = {context.short(examples.directory): examples.fingerprint, context.short(directory): model.fingerprint}
+        splits.append(plan_split(examples, lane.embeddings(iteration, split), model, inputs))
     waiting = context.outdated(split.plan for split in splits)
     todo = [split for split in splits if split.plan in waiting]
     if todo:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import apache_beam as beam
 import numpy as np
@@ -25,9 +24,11 @@ from pipelines.process_cache import ProcessCache
 from pipelines.results_table import RowKey, read_results, row_fingerprint
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, read_seconds, timed
+from pipelines.stored_dataset import StoredDataset
+from pipelines.worker_memory import part_bytes, with_memory
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem, read_bytes
-from schemas.manifest import Manifest, read_manifest, recipe_of
+from schemas.manifest import Manifest, digest, read_manifest, recipe_of
 from schemas.parts import PartReader
 
 VERSION = 1
@@ -41,10 +42,8 @@ class EvaluateSplit:
     method: str
     split: str
     iteration: int
-    predictions: str
-    predicted: Manifest
-    examples: str
-    manifest: Manifest
+    predictions: StoredDataset
+    examples: StoredDataset
     recipe: str
 
     @property
@@ -53,23 +52,26 @@ class EvaluateSplit:
 
 
 class Evaluate(beam.PTransform):
-    """PBegin → (position of the split, metrics' sums over its parts)."""
+    """PBegin → one file: the metrics' sums over the parts of a split, by its position."""
 
     def __init__(
-        self, fs: FileSystem, splits: Sequence[EvaluateSplit], labels_directory: str, labels: Manifest
+        self, fs: FileSystem, splits: Sequence[EvaluateSplit], labels_directory: str, labels: Manifest, totals: str
     ) -> None:
         super().__init__()
         self._fs, self._splits, self._directory, self._labels = fs, list(splits), labels_directory, labels
+        self._totals = totals
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        tasks = [(s, k) for s, split in enumerate(self._splits) for k in range(len(split.manifest.parts))]
+        tasks = [(s, k) for s, split in enumerate(self._splits) for k in range(len(split.examples.manifest.parts))]
         return (
             begin
             | "list parts" >> beam.Create(tasks, reshuffle=False)
             | "spread parts" >> beam.Reshuffle()  # the list is one bundle
             | "measure part" >> beam.ParDo(_MeasurePart(self._fs, self._splits, self._directory, self._labels))
             | "gather parts" >> beam.GroupByKey()
-            | "add parts" >> beam.MapTuple(lambda split, parts: (split, _add_in_order(parts)))
+            | "add parts" >> beam.MapTuple(lambda split, parts: (0, (split, _add_in_order(parts))))
+            | "gather splits" >> beam.GroupByKey()
+            | "write sums" >> beam.Map(_write_sums, self._fs, self._totals)
         )
 
 
@@ -77,22 +79,25 @@ class _MeasurePart(beam.DoFn):
     def __init__(self, fs: FileSystem, splits: list[EvaluateSplit], directory: str, labels: Manifest) -> None:
         self._fs, self._splits, self._directory, self._labels = fs, splits, directory, labels
 
+    def display_data(self) -> dict[str, Any]:
+        return {"rows": sum(split.examples.manifest.rows for split in self._splits), "labels": self._labels.rows}
+
     def _read_labels(self) -> Labels:
         return _LABELS.get(self._labels.fingerprint, lambda: read_labels(self._fs, self._directory, self._labels))
 
     def process(self, task: tuple[int, int]) -> Iterator[tuple[int, tuple[int, dict[str, float]]]]:
         position, k = task
-        split = self._splits[position]
-        siblings, length = self._read_labels().siblings, int(split.predicted.facts["k"])
+        given, predicted = self._splits[position].examples, self._splits[position].predictions
+        siblings, length = self._read_labels().siblings, int(predicted.manifest.facts["k"])
         blocks = []
         with (
-            PartReader(self._fs, split.examples, split.manifest.parts[k]) as examples,
-            PartReader(self._fs, split.predictions, split.predicted.parts[k]) as predictions,
+            PartReader(self._fs, given.directory, given.manifest.parts[k]) as examples,
+            PartReader(self._fs, predicted.directory, predicted.manifest.parts[k]) as predictions,
         ):
             for index in range(examples.blocks):
                 table = predictions.block(index)
                 same_ids(examples.block(index, ["id"]).column("id"), table.column("id"), predictions.where(index))
-                truth, seen = read_truth(examples, index, split.manifest.facts)
+                truth, seen = read_truth(examples, index, given.manifest.facts)
                 lists = table.column("labels").combine_chunks()
                 indptr = lists.offsets.to_numpy().astype(np.int64)
                 ranking = Ranking(indptr - indptr[0], lists.flatten().to_numpy(), np.zeros(0, np.float32))
@@ -104,6 +109,10 @@ class _MeasurePart(beam.DoFn):
 def _add_in_order(parts: Iterable[tuple[int, dict[str, float]]]) -> dict[str, float]:
     """Float sums depend on their order, so parts are added in theirs. A part without rows has no sums."""
     return metrics.add(sums for _, sums in sorted(parts, key=lambda item: item[0]) if sums)
+
+
+def _write_sums(gathered: tuple[int, Iterable[tuple[int, dict[str, float]]]], fs: FileSystem, path: str) -> None:
+    fs.put(path, json.dumps(dict(gathered[1])).encode())
 
 
 def keep_only(context: Context, wanted: Collection[RowKey]) -> None:
@@ -118,19 +127,15 @@ def keep_only(context: Context, wanted: Collection[RowKey]) -> None:
 def _splits(context: Context, lane: Lane, iteration: int) -> list[EvaluateSplit]:
     planned = []
     for split in lane.ranked:
-        manifest = context.examples(split)
-        for method in context.config.methods(iteration, manifest.facts):
+        examples = StoredDataset(context.run.examples(split), context.examples(split))
+        for method in context.config.methods(iteration, examples.manifest.facts):
             directory = lane.predictions(iteration, method, split)
-            predicted = read_manifest(context.fs, directory, f"annotate --iteration={iteration}")
-            context.fresh(directory, predicted)
-            inputs = {"examples": manifest.fingerprint, "predictions": predicted.fingerprint}
+            found = read_manifest(context.fs, directory, f"annotate --iteration={iteration}")
+            predictions = StoredDataset(directory, context.fresh(directory, found))
+            inputs = {"examples": examples.fingerprint, "predictions": predictions.fingerprint}
             inputs["labels"] = read_manifest(context.fs, context.run.labels, "ingest").fingerprint
             recipe = recipe_of("evaluate", VERSION, {}, inputs)
-            planned.append(
-                EvaluateSplit(
-                    method, split, iteration, directory, predicted, context.run.examples(split), manifest, recipe
-                )
-            )
+            planned.append(EvaluateSplit(method, split, iteration, predictions, examples, recipe))
     return planned
 
 
@@ -138,13 +143,9 @@ def build(
     pipeline: beam.Pipeline, fs: FileSystem, splits: Sequence[EvaluateSplit], labels: tuple[str, Manifest], totals: str
 ) -> Any:
     """Wire the job: the sums of every split, in order, become one JSON file at `totals`."""
-    return (
-        pipeline
-        | "evaluate" >> Evaluate(fs, splits, *labels)
-        | "to one place" >> beam.Map(lambda sums: (0, sums))
-        | "gather splits" >> beam.GroupByKey()
-        | "write sums" >> beam.MapTuple(lambda _, sums: fs.put(totals, json.dumps(dict(sums)).encode()))
-    )
+    manifests = [dataset.manifest for split in splits for dataset in (split.examples, split.predictions)]
+    held = 100 * labels[1].rows + part_bytes(manifests)
+    return pipeline | "evaluate" >> with_memory(Evaluate(fs, splits, *labels, totals), held)
 
 
 def _put_results(fs: FileSystem, path: str, rows: dict[RowKey, dict[str, Any]]) -> None:
@@ -153,9 +154,10 @@ def _put_results(fs: FileSystem, path: str, rows: dict[RowKey, dict[str, Any]]) 
 
 def _row(context: Context, lane: Lane, split: EvaluateSplit, totals: dict[str, float]) -> dict[str, Any] | None:
     """One row of the results; None where no example of the split has a label."""
-    if totals.get("rows", 0) != split.manifest.rows:
+    rows = split.examples.manifest.rows
+    if totals.get("rows", 0) != rows:
         raise DataError(
-            f"{split.predictions}: {totals.get('rows', 0):.0f} of {split.manifest.rows} rows were measured: the runner "
+            f"{split.predictions.directory}: {totals.get('rows', 0):.0f} of {rows} rows were measured: the runner "
             "lost an element; run it again"
         )
     if not totals.get("scored"):
@@ -194,10 +196,11 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
 
 
 def _measure(context: Context, splits: Sequence[EvaluateSplit], iteration: int) -> list[dict[str, float]]:
-    """The sums of every split."""
+    """The sums of every split: measured, or found where the job of a template has left them."""
     labels = context.run.labels, read_manifest(context.fs, context.run.labels, "ingest")
-    totals = context.run.path("log", f"evaluate-{uuid4().hex}.json")
-    context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context.fs, splits, labels, totals))
+    measured = digest([split.recipe for split in splits])
+    totals = context.run.path("log", f"sums-{measured}.json")
+    if not context.fs.exists(totals):
+        context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context.fs, splits, labels, totals))
     found = json.loads(read_bytes(context.fs, totals))
-    context.fs.delete([totals])
     return [found[str(position)] for position in range(len(splits))]

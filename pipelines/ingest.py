@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -41,12 +41,17 @@ from pipelines.ingestion.write_parts import (
     moments_in_order,
     write_scaling,
 )
+from pipelines.job import TemplateWritten
 from pipelines.run_directory import RunDirectory
 from pipelines.stage import Context, timed
+from pipelines.worker_memory import with_memory
 from schemas import tables
 from schemas.manifest import recipe_of
 
 VERSION = 1
+
+_SPARSE_ENTRIES = 512
+"""Of a sparse row, at the most about: how many it has is not known before it is read."""
 
 
 def settings_of(config: Config) -> dict[str, Any]:
@@ -116,6 +121,12 @@ class Ingest(beam.PTransform):
     ) -> None:
         super().__init__()
         self._fs, self._plan, self._datasets, self._config, self._tree = fs, plan, datasets, config, tree
+
+    @property
+    def worker_bytes(self) -> int:
+        """What a worker holds: the rows of a part, gathered, in order and as Arrow, and the lists of names."""
+        row = 8 * _SPARSE_ENTRIES if self._plan.sparse else 4 * self._plan.d
+        return 4 * row * self._config.data.rows_per_part + 100 * self._plan.label_count
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         pipeline = begin.pipeline
@@ -211,20 +222,30 @@ def build_survey(
 
 def build(pipeline: beam.Pipeline, ingest: Ingest) -> Any:
     """Wire the second job."""
-    return pipeline | "ingest" >> ingest
+    return pipeline | "ingest" >> with_memory(ingest, ingest.worker_bytes)
 
 
 @contextmanager
 def survey_folder(context: Context) -> Iterator[str]:
-    """A folder for the surveys of this launch alone, removed with it: another launch may run beside it."""
+    """A folder for the surveys of this launch alone, removed with it: another launch may run beside it.
+
+    It stays for a template, whose job will read the lists of labels and users in it.
+    """
     folder = context.run.path("log", f"survey-{uuid4().hex}")
-    try:
-        yield folder
-    finally:
-        context.fs.delete([context.fs.join(folder, name) for name in context.fs.names(folder)])
-        # What a store calls a folder ends with its last file.
-        if os.path.isdir(folder):
-            os.rmdir(folder)
+    with ExitStack() as at_the_end:
+        at_the_end.callback(_remove, context.fs, folder)
+        try:
+            yield folder
+        except TemplateWritten:
+            at_the_end.pop_all()
+            raise
+
+
+def _remove(fs: BeamFileSystem, folder: str) -> None:
+    fs.delete([fs.join(folder, name) for name in fs.names(folder)])
+    # What a store calls a folder ends with its last file.
+    if os.path.isdir(folder):
+        os.rmdir(folder)
 
 
 def main(context: Context) -> None:
@@ -246,7 +267,9 @@ def main(context: Context) -> None:
         log.info("examples are up to date, skipped")
         return
     with timed("examples"), survey_folder(context) as survey:
-        context.job("ingest-survey", lambda pipeline: build_survey(pipeline, fs, files, survey, SplitRule.of(config)))
+        context.first_job(
+            "ingest-survey", lambda pipeline: build_survey(pipeline, fs, files, survey, SplitRule.of(config))
+        )
         plan = make_plan(fs, config, files, survey)
         found = f"{len(files)} file{'s' * (len(files) > 1)}: {plan.rows} rows, {plan.label_count} labels"
         log.info(f"{found}, d = {plan.d}")

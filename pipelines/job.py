@@ -11,7 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_runner
 
@@ -45,7 +50,8 @@ def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
             defaults.append(f"--direct_running_mode={mode}")
         if "--direct_num_workers" not in given:
             defaults.append(f"--direct_num_workers={os.cpu_count() or 1}")
-    options = PipelineOptions([*defaults, *flags])
+    # Beam pickles __main__ for Dataflow unless told not to; nothing of a job is defined there.
+    options = PipelineOptions(["--no_save_main_session", *defaults, *flags])
     known, kept = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
     unknown = sorted(set(kept) - set(known))
     if unknown:
@@ -58,6 +64,26 @@ def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
             raise ConfigError(f"--runner={runner}: {error}; ours are {', '.join(RUNNERS)}") from None
     options.view_as(StandardOptions).runner = name
     return options
+
+
+class TemplateWritten(Exception):
+    """The job was not run: Dataflow's template of it was written, as --template_location asks."""
+
+
+def template_of(options: PipelineOptions) -> str | None:
+    """Where Dataflow's template of the job goes that would otherwise run; None where it runs."""
+    if options.view_as(StandardOptions).runner != RUNNERS["dataflow"]:
+        return None
+    location: str | None = options.view_as(GoogleCloudOptions).template_location
+    return location
+
+
+def in_process(options: PipelineOptions) -> PipelineOptions:
+    """The options for a job that is run where it is launched."""
+    here = PipelineOptions(flags=[], **options.get_all_options(drop_default=True))
+    here.view_as(StandardOptions).runner = RUNNERS["in-process"]
+    here.view_as(DirectOptions).direct_num_workers = os.cpu_count() or 1
+    return here
 
 
 def make_runner(options: PipelineOptions) -> PipelineRunner | str:
@@ -88,8 +114,12 @@ def run_job(
 
     The counters are said in a table, and kept beside the manifest of every dataset that was written. They, the seconds
     and, of a failure, the whole traceback go to `log_directory`; what is raised has one line.
+
+    Raises
+    ------
+    TemplateWritten : a template was asked for: nothing runs, so there is no job to wait for and nothing was counted.
     """
-    start = time.monotonic()
+    start, template = time.monotonic(), template_of(options)
     try:
         pipeline = beam.Pipeline(runner=make_runner(options), options=options)
     except ValueError as error:  # Beam's own check of the options that a runner needs
@@ -99,9 +129,10 @@ def run_job(
             with log.kept_quiet(printed):
                 build(pipeline)
                 result = pipeline.run()
-                _wait(result)
-                if result.state not in ("DONE", "UPDATED"):
-                    raise RuntimeError(f"the job ended in state {result.state}")
+                if template is None:
+                    _wait(result)
+                    if result.state not in ("DONE", "UPDATED"):
+                        raise RuntimeError(f"the job ended in state {result.state}")
         except Exception as error:
             cause = unwrap(error)
             printed.seek(0)
@@ -111,6 +142,8 @@ def run_job(
             raise cause from error
         finally:
             process_cache.clear_all()  # an in-process runner's workers are this process, which may train next
+    if template is not None:
+        raise TemplateWritten(f"{stage} was not run: its template is {template}")
     found = counters.totals(result)
     table = {"stage": stage, "seconds": round(time.monotonic() - start, 3), "counters": found}
     content = json.dumps(table, indent=1, sort_keys=True).encode()

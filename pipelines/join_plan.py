@@ -83,11 +83,12 @@ def shards_of(
     settings: Affinity,
     options: PipelineOptions,
     recall: float = 1.0,
-) -> int:
-    """The shards of an affinity's join: those that were asked for, or the plan's."""
+) -> tuple[int, int]:
+    """(shards of an affinity's join, bytes that a worker holds): what was asked for and may be used, or the plan's."""
     if settings.shards is not None:
-        return settings.shards
-    return plan_join(fs, base, queries, settings.n, options, settings.memory, recall=recall)[0].shards
+        return settings.shards, settings.memory
+    plan, _ = plan_join(fs, base, queries, settings.n, options, settings.memory, recall=recall)
+    return plan.shards, plan.worker_bytes
 
 
 def _said(plan: Plan, rates: Rates, workers: int, chosen: bool) -> str:

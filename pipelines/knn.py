@@ -6,7 +6,7 @@ BASE…, QUERIES…  →  OUTPUT/name of each dataset that is asked for
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipelines.join_plan import plan_join
 from pipelines.knn_join import KnnJoin
 from pipelines.neighbour_dataset import NeighbourDataset, WriteNeighbours
 from pipelines.vector_dataset import VectorDataset
+from pipelines.worker_memory import with_memory
 from schemas import tables
 from schemas.filesystem import FileSystem
 from schemas.manifest import find_manifest, read_manifest, recipe_of
@@ -59,6 +60,39 @@ class Request:
     recall: float = 1.0
 
 
+class FindNeighbours(beam.PTransform):
+    """PBegin → (directory, Manifest) of the neighbours of every dataset that is asked for, by a plan for each."""
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        base: Sequence[VectorDataset],
+        queries: Sequence[VectorDataset],
+        request: Request,
+        shards: int,
+        known: Mapping[str, NeighbourDataset],
+        plans: Sequence[DatasetPlan],
+    ) -> None:
+        super().__init__()
+        self._fs, self._base, self._queries = fs, list(base), list(queries)
+        self._request, self._shards, self._known, self._plans = request, shards, known, list(plans)
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        what = self._fs, self._base, self._queries, self._request.n, self._shards
+        metric = self._request.metric
+        if self._request.recall == 1:
+            write = WriteNeighbours(self._fs, self._queries, self._plans)
+            return begin | "join" >> KnnJoin(*what, metric=metric, known=self._known) | "write" >> write
+        found = begin | "join" >> ApproximateKnnJoin(*what, self._request.recall, _SEED, metric=metric)
+        queries = zip(self._plans, self._queries, strict=True)
+        by_lists = [plan.directory for plan, query in queries if query in self._base]
+        facts = found.measured | "name facts" >> beam.Map(
+            lambda measured: dict.fromkeys(by_lists, recall_facts(measured))
+        )
+        write = WriteNeighbours(self._fs, self._queries, self._plans, late_facts=beam.pvalue.AsSingleton(facts))
+        return found.neighbours | "write" >> write
+
+
 def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str]:
     """Plan the join, say the plan, and run it: the directories of what was written or stood there.
 
@@ -76,25 +110,14 @@ def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str
     if all(is_current(fs, plan.directory, plan.recipe) for plan in plans):
         log.info(f"{request.output} is up to date, skipped")
         return [plan.directory for plan in plans]
-    shards = request.shards
+    shards, held = request.shards, request.worker_bytes
     if shards is None:
         plan, _ = plan_join(fs, base, queries, request.n, options, request.worker_bytes, request.metric, request.recall)
-        shards = plan.shards
+        shards, held = plan.shards, plan.worker_bytes
+    transform = FindNeighbours(fs, base, queries, request, shards, known, plans)
 
     def build(pipeline: beam.Pipeline) -> None:
-        if request.recall < 1:
-            found = pipeline | "join" >> ApproximateKnnJoin(
-                fs, base, queries, request.n, shards, request.recall, _SEED, metric=request.metric
-            )
-            by_lists = [plan.directory for plan, query in zip(plans, queries, strict=True) if query in base]
-            facts = found.measured | "name facts" >> beam.Map(
-                lambda measured: dict.fromkeys(by_lists, recall_facts(measured))
-            )
-            write = WriteNeighbours(fs, queries, plans, late_facts=beam.pvalue.AsSingleton(facts))
-            _ = found.neighbours | "write" >> write
-        else:
-            join = KnnJoin(fs, base, queries, request.n, shards, metric=request.metric, known=known)
-            _ = pipeline | "join" >> join | "write" >> WriteNeighbours(fs, queries, plans)
+        _ = pipeline | "knn" >> with_memory(transform, held)
 
     start = time.monotonic()
     run_job("knn", build, options, fs, fs.join(request.output, "log"))
@@ -151,15 +174,15 @@ def _output(
         "metric": request.metric,
         "block_rows": query.block_rows,
         "base_rows": sum(dataset.manifest.rows for dataset in base),
-        "base": [dataset.manifest.fingerprint for dataset in base],
+        "base": [dataset.fingerprint for dataset in base],
     }
-    inputs = {dataset.directory: dataset.manifest.fingerprint for dataset in [query, *base]}
-    inputs |= {dataset.directory: dataset.manifest.fingerprint for dataset in known.values()}
+    inputs = {dataset.directory: dataset.fingerprint for dataset in [query, *base]}
+    inputs |= {dataset.directory: dataset.fingerprint for dataset in known.values()}
     settings: dict[str, Any] = {"n": request.n, "metric": request.metric}
     if request.recall < 1 and query in base:
         settings |= {"recall": request.recall, "seed": _SEED}
         facts |= {"recall_asked": request.recall}
     # What was known is no part of the recipe: the neighbours are the same without it.
-    recipe = recipe_of("knn", VERSION, settings, {"queries": query.manifest.fingerprint, "base": str(facts["base"])})
+    recipe = recipe_of("knn", VERSION, settings, {"queries": query.fingerprint, "base": str(facts["base"])})
     directory = fs.join(request.output, _name(query.directory))
     return DatasetPlan(directory, recipe, tables.neighbours(), len(query.manifest.parts), facts, inputs)

@@ -26,7 +26,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import apache_beam as beam
 import numpy as np
@@ -63,10 +63,15 @@ _SAMPLED_BLOCKS = 4
 
 @dataclass(frozen=True)
 class Shard:
-    """A run of parts of the base: (position of the dataset in the base, the dataset, index of the part, the part)."""
+    """A run of parts of the base: (position of the dataset in the base, the dataset, index of the part)."""
 
     index: int
-    parts: tuple[tuple[int, VectorDataset, int, Part], ...]
+    places: tuple[tuple[int, VectorDataset, int], ...]
+
+    @property
+    def parts(self) -> Iterator[tuple[int, VectorDataset, int, Part]]:
+        """The places with what the manifests list there."""
+        return ((*place, place[1].manifest.parts[place[2]]) for place in self.places)
 
     def read(self, fs: FileSystem) -> tuple[NDArray[np.int64], Features]:
         ids, vectors = [], []
@@ -102,19 +107,19 @@ def cut_into_shards(
 
     No run has parts of a dataset whose neighbours are known and of one whose are not: there is one run more, perhaps.
     """
-    parts = [
-        (position, dataset, index, part)
+    places = [
+        (position, dataset, index)
         for position, dataset in enumerate(base)
         for index, part in enumerate(dataset.manifest.parts)
         if part.rows
     ]
-    old = [bool(known) and known[position] is not None for position, *_ in parts]
+    old = [bool(known) and known[position] is not None for position, *_ in places]
     runs: list[list[int]] = []
     for kind in (True, False):
         mine = [i for i, is_old in enumerate(old) if is_old == kind]
-        share = -(-shards * len(mine) // max(1, len(parts)))
+        share = -(-shards * len(mine) // max(1, len(places)))
         runs += [run.tolist() for run in np.array_split(mine, min(share, len(mine)) or 1) if len(run)]
-    return [Shard(index, tuple(parts[i] for i in run)) for index, run in enumerate(runs)]
+    return [Shard(index, tuple(places[i] for i in run)) for index, run in enumerate(runs)]
 
 
 def _refuse_unknown(
@@ -122,7 +127,7 @@ def _refuse_unknown(
 ) -> None:
     """Whether what is known is of the datasets it is given for, all of them and no other."""
     given = [(dataset, found) for dataset, found in zip(base, known, strict=True) if found is not None]
-    expected = sorted(dataset.manifest.fingerprint for dataset, _ in given)
+    expected = sorted(dataset.fingerprint for dataset, _ in given)
     for dataset, found in given:
         facts = found.manifest.facts
         if not within or [part.rows for part in found.manifest.parts] != [p.rows for p in dataset.manifest.parts]:
@@ -240,6 +245,11 @@ class Search:
     def base_rows(self) -> int:
         return sum(shard.rows for shard in self.shards)
 
+    @property
+    def queries_pass(self) -> bool:
+        """Whether a task takes queries through all shards; else through one."""
+        return len(self.shards) <= LOADED_SHARDS
+
     def load(self, index: int, files: ShardFiles, lists: Lists | None = None) -> _Loaded:
         """A shard, prepared or in lists."""
         shard = self.shards[index]
@@ -267,7 +277,7 @@ class Search:
 
     def is_known(self, shard: int) -> bool:
         """Whether the neighbours of a shard's rows in all shards of its kind are known."""
-        return self.known[self.shards[shard].parts[0][0]] is not None
+        return self.known[self.shards[shard].places[0][0]] is not None
 
     def between(self, i: int, j: int, radius: float, lists: Lists | None, files: ShardFiles) -> list[_Met]:
         """The neighbours of shard i's rows in shard j, and of j's in i."""
@@ -381,6 +391,7 @@ class KnnJoin(beam.PTransform):
             found.append(
                 begin
                 | "list tasks" >> beam.Create(partial, reshuffle=False)
+                | "cut tasks" >> beam.FlatMap(_cut, self._search)
                 # The list is one bundle; without this, one worker would do all of the join.
                 | "spread tasks" >> beam.Reshuffle()
                 | "search shards" >> beam.ParDo(_SearchShards(self._search), **self._sides)
@@ -406,7 +417,8 @@ class KnnJoin(beam.PTransform):
             # Merged before the two are flattened: Flink's job server loses a branch whose last step is fused behind it.
             joined.append(
                 begin
-                | "list query blocks" >> beam.Create(whole, reshuffle=False)
+                | "list query parts" >> beam.Create(whole, reshuffle=False)
+                | "cut query parts" >> beam.FlatMap(_cut, self._search)
                 | "spread query blocks" >> beam.Reshuffle()
                 | "pass all shards" >> beam.ParDo(_SearchShards(self._search), **self._sides)
                 | "nothing to gather" >> beam.MapTuple(lambda key, neighbours: (key, [neighbours]))
@@ -416,23 +428,23 @@ class KnnJoin(beam.PTransform):
             return begin | "no blocks" >> beam.Create([], reshuffle=False)
         return joined[0] if len(joined) == 1 else joined | "all blocks" >> beam.Flatten()
 
-    def _tasks(self) -> tuple[list[_Task], list[_Task]]:
-        """Tasks whose answers have to be gathered, and tasks whose answers are whole."""
+    def _tasks(self) -> tuple[list[_Listed], list[_Listed]]:
+        """Tasks whose answers have to be gathered, and tasks whose answers are whole; parts of queries not yet cut."""
         search = self._search
         several = range(len(search.shards))
         # Shards with themselves first: what they find shortens what comes after.
         pairs = [(i, i) for i in several] + [(i, j) for i in several for j in several if i < j]
-        partial: list[_Task] = [
+        partial: list[_Listed] = [
             _Pair(i, j) for i, j in pairs if search.query_of_base and not (search.is_known(i) and search.is_known(j))
         ]
-        whole: list[_Task] = []
-        passes = len(search.shards) <= LOADED_SHARDS
-        for run in self._query_runs():
-            if passes:
-                whole.append(_Run(*run, tuple(several)))
-            else:
-                partial += [_Run(*run, (shard,)) for shard in several]
-        return partial, whole
+        asked = [
+            _QueryPart(position, index)
+            for position, dataset in enumerate(search.queries)
+            if position not in search.query_of_base
+            for index, part in enumerate(dataset.manifest.parts)
+            if part.rows
+        ]
+        return (partial, [*asked]) if search.queries_pass else ([*partial, *asked], [])
 
     def _known_parts(self) -> dict[tuple[int, int], NeighbourDataset]:
         """(position among the queries, part) of what is known."""
@@ -444,15 +456,6 @@ class KnnJoin(beam.PTransform):
             for part, listed in enumerate(dataset.manifest.parts)
             if listed.rows
         }
-
-    def _query_runs(self) -> Iterator[tuple[int, int, int]]:
-        """(dataset, part, first block) of a few blocks of queries that are not rows of the base."""
-        for position, dataset in enumerate(self._search.queries):
-            if position not in self._search.query_of_base:
-                for index, part in enumerate(dataset.manifest.parts):
-                    blocks = -(-part.rows // dataset.block_rows)
-                    for first in range(0, blocks, _BLOCKS_PER_TASK):
-                        yield position, index, first
 
 
 @dataclass(frozen=True)
@@ -473,7 +476,29 @@ class _Run:
     shards: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class _QueryPart:
+    """A part of queries that are not rows of the base, before it is cut into runs."""
+
+    position: int
+    part: int
+
+
 _Task: TypeAlias = _Pair | _Run
+_Listed: TypeAlias = _Pair | _QueryPart
+"""What the job's graph holds. Runs are millions where the base is large, and the graph has to stay small."""
+
+
+def _cut(listed: _Listed, search: Search) -> Iterator[_Task]:
+    """The tasks of a part of queries; a pair of shards is one."""
+    if isinstance(listed, _Pair):
+        yield listed
+        return
+    dataset, shards = search.queries[listed.position], range(len(search.shards))
+    rows = dataset.manifest.parts[listed.part].rows
+    for first in range(0, -(-rows // dataset.block_rows), _BLOCKS_PER_TASK):
+        for met in [tuple(shards)] if search.queries_pass else [(shard,) for shard in shards]:
+            yield _Run(listed.position, listed.part, first, met)
 
 
 def _centre(fs: FileSystem, base: Sequence[VectorDataset], metric: Metric) -> Centre | None:
@@ -523,6 +548,11 @@ class _MergeShards(beam.DoFn):
 class _SearchShards(beam.DoFn):
     def __init__(self, search: Search) -> None:
         self._search = search
+
+    def display_data(self) -> dict[str, Any]:
+        search = self._search
+        facts = {"n": search.n, "metric": search.metric, "shards": len(search.shards), "base_rows": search.base_rows}
+        return {**facts, "rows": sum(dataset.manifest.rows for dataset in search.queries)}
 
     def setup(self) -> None:
         threadpool_limits(1)  # worker threads are the parallelism; BLAS threads on top would fight them

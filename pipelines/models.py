@@ -23,6 +23,11 @@ def model_file(fs: FileSystem, directory: str, iteration: int) -> ModelFile:
     return found
 
 
+def model_bytes(described: ModelFile, dimension: int, labels: int) -> int:
+    """Bytes of U and V in memory, for d features and Y labels."""
+    return 4 * int(described.facts["settings"]["D"]) * (dimension + labels)
+
+
 def load_model(fs: FileSystem, directory: str, described: ModelFile, warm: bool = False) -> Model:
     """U, V and c; with `warm` also the optimiser's accumulators."""
     tensors = read_tensors(fs, directory, described, "model")

@@ -163,6 +163,15 @@ def _radius(median: float, settings: Affinity) -> float:
     return kernel.radius(settings.epsilon, settings.n, settings.lambda_x / median)
 
 
+def weigher_bytes(base: Sequence[VectorDataset], queries: Sequence[VectorDataset], n: int) -> int:
+    """What a worker holds: the neighbours of a part, and the label lists of the base while they are made.
+
+    Of a row's labels five are counted: how many there are stands in no manifest.
+    """
+    part = max((part.rows for dataset in queries for part in dataset.manifest.parts), default=0)
+    return 16 * n * part + 4 * (16 + 4 * 5) * sum(dataset.manifest.rows for dataset in base)
+
+
 class Weigher:
     """From neighbours to G on the worker that needs it: a block at a time, nothing of it crosses a shuffle."""
 
@@ -174,7 +183,7 @@ class Weigher:
     ) -> Iterator[tuple[int, sp.csr_matrix]]:
         """(block, G as CSR [rows, Y]) of a part, blocks in order."""
         files = _TABLES.get(
-            tuple(dataset.manifest.fingerprint for dataset in self._base),
+            tuple(dataset.fingerprint for dataset in self._base),
             lambda: _LabelFiles(self._fs, self._base, self._labels),
         )
         lambda_x = self._settings.lambda_x / median

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import apache_beam as beam
 import numpy as np
@@ -13,24 +12,20 @@ from numpy.typing import NDArray
 from awe_core.neighbours import NOBODY, Neighbours
 from pipelines import counters
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
+from pipelines.stored_dataset import StoredDataset
 from pipelines.vector_dataset import Found, VectorDataset
 from schemas import convert
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
-from schemas.manifest import Manifest
 from schemas.parts import Part, PartReader, PartWriter
 
 
-@dataclass(frozen=True)
-class NeighbourDataset:
+class NeighbourDataset(StoredDataset):
     """Neighbours of all rows of a dataset, parts and blocks as there.
 
     Its facts: n, the metric, how many rows the base had (`base_rows`), the fingerprints of its datasets (`base`) and,
     where they were found by lists, what `pipelines.approximate_join.recall_facts` says.
     """
-
-    directory: str
-    manifest: Manifest
 
     @property
     def base_rows(self) -> int:

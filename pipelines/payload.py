@@ -48,7 +48,7 @@ class AttachPayload(beam.PTransform):
 
 def _look_up(item: Found, fs: FileSystem, base: Sequence[VectorDataset], column: str) -> Payload:
     key, neighbours = item
-    name = (column, *(dataset.manifest.fingerprint for dataset in base))
+    name = (column, *(dataset.fingerprint for dataset in base))
     values = _COLUMNS.get(name, lambda: _Column(fs, base, column))
     return key, (neighbours, values.of(neighbours.ids.ravel()))
 

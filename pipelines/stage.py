@@ -16,7 +16,7 @@ from pipelines import log
 from pipelines.config import Config
 from pipelines.dataset_writer import DatasetPlan, is_current
 from pipelines.filesystem import BeamFileSystem
-from pipelines.job import run_job
+from pipelines.job import in_process, run_job, template_of
 from pipelines.run_directory import Lane, RunDirectory
 from schemas.errors import DataError
 from schemas.filesystem import read_bytes
@@ -71,6 +71,11 @@ class Context:
     def job(self, name: str, build: Callable[[beam.Pipeline], Any]) -> dict[str, Any]:
         """Run a Beam job to its end; its counters, also kept in RUN/log/NAME.json."""
         return run_job(name, build, self.options, self.fs, self.run.path("log"))
+
+    def first_job(self, name: str, build: Callable[[beam.Pipeline], Any]) -> dict[str, Any]:
+        """As `job`, of what another job is planned by. A template is of one job: the first is run here then."""
+        options = self.options if template_of(self.options) is None else in_process(self.options)
+        return run_job(name, build, options, self.fs, self.run.path("log"))
 
     def outdated(self, plans: Iterable[DatasetPlan]) -> list[DatasetPlan]:
         """The datasets that do not stand there as planned; the others are skipped, and that is said."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 
 from awe_core.examples import Features
 from awe_core.neighbours import Neighbours
+from pipelines.stored_dataset import StoredDataset
 from schemas import convert
-from schemas.manifest import Manifest
 from schemas.parts import PartReader
 
 BlockKey: TypeAlias = tuple[int, int, int]
@@ -20,12 +19,8 @@ BlockKey: TypeAlias = tuple[int, int, int]
 Found: TypeAlias = tuple[BlockKey, Neighbours]
 
 
-@dataclass(frozen=True)
-class VectorDataset:
+class VectorDataset(StoredDataset):
     """A dataset as the join sees it: `embedding` vectors, or the features of examples."""
-
-    directory: str
-    manifest: Manifest
 
     @property
     def block_rows(self) -> int:

@@ -53,10 +53,11 @@ class Cluster:
     directory : its own; made where it is missing.
     jar : Beam's job server, with Flink's runtime inside.
     port : of the JobManager's REST interface. The one after it is that of its RPC.
+    python : what the workers run in.
     """
 
-    def __init__(self, directory: Path, jar: Path, port: int) -> None:
-        self.directory, self.jar, self.port = directory.resolve(), jar.resolve(), port
+    def __init__(self, directory: Path, jar: Path, port: int, python: Path = Path(sys.executable)) -> None:
+        self.directory, self.jar, self.port, self._python = directory.resolve(), jar.resolve(), port, python
 
     @property
     def address(self) -> str:
@@ -163,7 +164,7 @@ class Cluster:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=_environment(),
+                env=_environment(self._python),
                 # Beam's boot program leaves the pipeline's options, credentials among them, where it is started.
                 cwd=self.directory / "kept",
                 start_new_session=True,
@@ -176,9 +177,9 @@ class Cluster:
         return {file.name: int(file.read_text()) for file in sorted(folder.iterdir())} if folder.is_dir() else {}
 
 
-def _environment() -> dict[str, str]:
-    """What a TaskManager hands to Beam's boot program: take the `python` beside the one that runs this."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+def _environment(python: Path) -> dict[str, str]:
+    """What a TaskManager hands to Beam's boot program, which takes the first `python` on the path."""
+    path = os.pathsep.join([str(python.parent), os.environ.get("PATH", "")])
     return {**os.environ, "PATH": path, "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT": "1"}
 
 

@@ -88,6 +88,10 @@ class WritePart(beam.DoFn):
         self._fs, self._plan, self._datasets = fs, plan, tuple(datasets)
         self._scale, self._block_rows = config.data.scale, config.data.block_rows
 
+    def display_data(self) -> dict[str, Any]:
+        plan = self._plan
+        return {"files": len(plan.files), "rows": plan.rows, "labels": plan.label_count, "d": plan.d}
+
     def process(
         self, group: tuple[PartKey, Iterable[ExampleRows | None]], moments: Moments | None = None
     ) -> Iterator[Any]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import worker_handlers
+from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, SetupOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 
 from pipelines import counters, log
 from pipelines.errors import ConfigError, DataError, JobError, unwrap
 from pipelines.filesystem import BeamFileSystem
-from pipelines.job import make_runner, pipeline_options, run_job
+from pipelines.job import RUNNERS, in_process, make_runner, pipeline_options, run_job, template_of
 
 
 def test_a_flag_that_beam_does_not_know_is_refused() -> None:
@@ -37,6 +37,24 @@ def test_runners_by_our_names_and_by_beams(runner: str, name: str, mode: str) ->
     options = pipeline_options(runner, [])
     assert options.view_as(StandardOptions).runner == name
     assert options.view_as(DirectOptions).direct_running_mode == mode
+
+
+def test_no_runner_is_sent_the_main_session() -> None:
+    for runner in RUNNERS:
+        assert pipeline_options(runner, []).view_as(SetupOptions).save_main_session is False
+
+
+def test_a_template_is_dataflows_and_what_it_is_planned_by_runs_here() -> None:
+    flags = ["--template_location=gs://bucket/template", "--temp_location=gs://bucket/temp"]
+    assert template_of(pipeline_options("flink", flags)) is None
+    assert template_of(pipeline_options("dataflow", [])) is None
+    asked = pipeline_options("dataflow", flags)
+    assert template_of(asked) == "gs://bucket/template"
+    here = in_process(asked)
+    assert template_of(here) is None
+    assert make_runner(here).__class__ is FnApiRunner
+    assert here.view_as(GoogleCloudOptions).temp_location == "gs://bucket/temp"
+    assert template_of(asked) == "gs://bucket/template"
 
 
 def test_threads_of_the_in_process_runner_work_side_by_side() -> None:

@@ -53,6 +53,7 @@ FLINK_PORT ?= 8081
 FLINK_TASK_MANAGERS ?= 2
 ifeq ($(RUNNER),flink)
 FLINK_FLAGS ?= --flink_version=1.19 --flink_job_server_jar=$(FLINK)/flink-job-server.jar \
+	--job_server_jvm_properties=-XX:TieredStopAtLevel=1 --job_server_jvm_properties=-XX:+UseSerialGC \
 	--flink_master=localhost:$(FLINK_PORT) --parallelism=$(FLINK_TASK_MANAGERS) \
 	--environment_type=PROCESS --environment_config='{"command": "$(FLINK)/container"}'
 endif

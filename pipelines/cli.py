@@ -13,19 +13,20 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import get_args
+from typing import Any, get_args
 
 import click
 from apache_beam.io.filesystems import FileSystems
 from threadpoolctl import threadpool_limits
 
 from awe_core.knn.metric import Metric
-from pipelines import affinity, annotate, embed, evaluate, ingest, knn, log, results_table, train
+from pipelines import affinity, annotate, embed, evaluate, ingest, knn, log, plan, results_table, train
 from pipelines.config import Config, load_config, parse_overrides
 from pipelines.errors import ConfigError, DataError, JobError
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import RUNNERS, TemplateWritten, pipeline_options
 from pipelines.run_directory import Lane, RunDirectory
+from pipelines.run_plan import Cluster
 from pipelines.stage import Context
 
 Stage = Callable[[Context, Lane, int], None]
@@ -195,6 +196,40 @@ def _knn(
     request = knn.Request(base, queries, output, n, metric, known, shards, memory, recall)
     for directory in knn.main(BeamFileSystem(), options, request):
         click.echo(directory)
+
+
+_COUNT, _POSITIVE = click.IntRange(min=0), click.IntRange(min=1)
+
+
+@cli.command("plan")
+@click.option("--run", "root", metavar="DIR", help="A run: its counts, settings and logs; options go before them.")
+@click.option("--rows", "train", type=_POSITIVE, help="Rows of train.  [default: 100000]")
+@click.option("--validation-rows", "validation", type=_COUNT, help="[default: a tenth of train's]")
+@click.option("--test-rows", "test", type=_COUNT, help="[default: a fifth of train's]")
+@click.option("--features", "dimension", type=_POSITIVE, help="d.  [default: 128]")
+@click.option("--nonzeros", type=_POSITIVE, help="Features of a row that are not 0, if x is sparse.  [default: dense]")
+@click.option("--embedding", "D", type=_POSITIVE, help="D.  [default: 64]")
+@click.option("--labels", type=_POSITIVE, help="Y.  [default: 100]")
+@click.option("--labels-a-row", type=click.FloatRange(0, min_open=True), help="[default: 1]")
+@click.option("--n", type=_POSITIVE, help="Neighbours of a row.  [default: 20]")
+@click.option("--k", type=_POSITIVE, help="Length of the predicted lists.  [default: 10]")
+@click.option("--iterations", type=_COUNT, help="T of the last iteration.  [default: 1]")
+@click.option("--epochs", type=_POSITIVE, help="Of every training.  [default: 20]")
+@click.option("--recall", type=click.FloatRange(0, 1, min_open=True), help="Of the join.  [default: 1, all]")
+@click.option("--files", type=_POSITIVE, help="Of raw data: one task reads one.  [default: as many as tasks]")
+@click.option("--workers", type=_POSITIVE, default=1, show_default=True, help="Machines or containers.")
+@click.option("--cores", type=_POSITIVE, default=2, show_default=True, help="Of a worker: tasks at once.")
+@click.option("--memory", type=plan.Bytes(), default="8GiB", show_default=True, help="Of a worker: 16GiB, say.")
+@click.option("--runner", type=click.Choice(plan.RUNNERS), default="in-process", show_default=True)
+@click.option("--probe", is_flag=True, help="Measure this machine's speeds first, for some ten seconds.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON: bytes, FLOPs and seconds.")
+def _plan(
+    root: str | None, workers: int, cores: int, memory: int, runner: str, probe: bool, as_json: bool, **counts: Any
+) -> None:
+    """What every stage will do, move, hold and take, and the runner's flags. Nothing is run."""
+    cluster = Cluster(workers, cores, memory, in_process=runner == "in-process")
+    given = {name: value for name, value in counts.items() if value is not None}
+    click.echo(plan.main(plan.Request(root, given, cluster, runner, probe, as_json)))
 
 
 def _parse_seeds(text: str) -> list[int]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from numpy.typing import NDArray
 
 from awe_core.knn import plan as planning
@@ -46,7 +46,7 @@ def plan_join(
 
     Raises ConfigError where no plan keeps to it.
     """
-    asked = _asked(base, queries, n, _workers(options), worker_bytes, recall)
+    asked = _asked(base, queries, n, options, worker_bytes, recall)
     try:
         several = planning.plans(asked)
     except ValueError as error:
@@ -65,7 +65,7 @@ def _asked(
     base: Sequence[VectorDataset],
     queries: Sequence[VectorDataset],
     n: int,
-    workers: int,
+    options: PipelineOptions,
     worker_bytes: int,
     recall: float,
 ) -> Asked:
@@ -73,7 +73,24 @@ def _asked(
     within = joins_itself(base, queries) and not base[0].sparse
     others = sum(dataset.manifest.rows for dataset in queries) - (rows if within else 0)
     by_lists = within and recall < 1
-    return Asked(rows, within, others, base[0].dimension, n, workers, worker_bytes, by_lists)
+    return Asked(
+        rows,
+        within,
+        others,
+        base[0].dimension,
+        n,
+        _workers(options),
+        worker_bytes,
+        by_lists,
+        parts=sum(bool(part.rows) for dataset in base for part in dataset.manifest.parts),
+        own_process=not _in_process(options),
+    )
+
+
+def _in_process(options: PipelineOptions) -> bool:
+    """Whether all tasks are threads of this process."""
+    mode = options.view_as(DirectOptions).direct_running_mode
+    return options.view_as(StandardOptions).runner == "FnApiRunner" and mode != "multi_processing"
 
 
 def shards_of(

@@ -8,10 +8,10 @@ from pathlib import Path
 from awe_core.settings import TrainSettings
 from pipelines.errors import ConfigError
 
-_STEP_BYTES = 32 * 2**20
+STEP_BYTES = 32 * 2**20
 """What a thread makes of a sub-block: some arrays of scores, of up to 16 MB, and its gradients."""
 
-_UNDER_WAY = 3
+UNDER_WAY = 3
 """Blocks beside those that are kept: the one worked on, the one that waits, and what decoding the next one takes."""
 
 _ADVICE = 64 * 2**20
@@ -39,18 +39,18 @@ class Memory:
     def take(self, size: int) -> bool:
         """Whether a block of `size` bytes may stay decoded; if so its bytes are taken."""
         self._check(size)
-        if self._held + self._kept + (1 + _UNDER_WAY) * size > self._bound:
+        if self._held + self._kept + (1 + UNDER_WAY) * size > self._bound:
             return False
         self._kept += size
         return True
 
     def _check(self, size: int) -> None:
-        least = self._held + _UNDER_WAY * size
+        least = self._held + UNDER_WAY * size
         if least > self._bound:
             enough = -(-least // _ADVICE) * _ADVICE
             raise ConfigError(
                 f"train.memory is {self._bound:,} bytes, and this training needs {least:,}: {self._held:,} for the "
-                f"process and its model, {_UNDER_WAY * size:,} for the blocks under way; give --train.memory={enough}"
+                f"process and its model, {UNDER_WAY * size:,} for the blocks under way; give --train.memory={enough}"
             )
 
 
@@ -65,9 +65,13 @@ def held_beside_examples(dimension: int, labels: int, settings: TrainSettings, s
     dimension, labels : d, Y.
     started : another model is gone on from: it is held beside the one that is trained.
     """
-    arrays = (2 if settings.optimiser == "adagrad" else 1) * (2 if started else 1)
-    model = 4 * settings.D * (dimension + labels) * arrays
-    return resident_bytes() + model + _STEP_BYTES * settings.threads_used
+    model = model_bytes(dimension, labels, settings.D, settings.optimiser == "adagrad", started)
+    return resident_bytes() + model + STEP_BYTES * settings.threads_used
+
+
+def model_bytes(dimension: int, labels: int, D: int, sums: bool, started: bool) -> int:
+    """U and V with the optimiser's sums, if it has any, and those that are gone on from."""
+    return 4 * D * (dimension + labels) * (2 if sums else 1) * (2 if started else 1)
 
 
 def resident_bytes() -> int:

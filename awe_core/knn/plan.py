@@ -20,7 +20,10 @@ from awe_core.knn.inverted_lists import list_count
 from awe_core.knn.join import GROUP_ROWS
 
 NEIGHBOUR_BYTES = 16
-"""(distance, id) of a neighbour: all that crosses a shuffle."""
+"""(distance, id) of a neighbour in memory."""
+
+_DISTANCE_BYTES, _LENGTH_BYTES = 8, 4
+"""What crosses a shuffle beside the ids: a distance a neighbour, and how many neighbours a row has."""
 
 LOADED_SHARDS = 4
 """Shards that a worker keeps loaded. Queries pass a base of no more than these one shard after another, in one task."""
@@ -33,6 +36,10 @@ _TASKS_PER_WORKER_BY_LISTS = 3
 
 _VISITS = 16
 """Lists that a row visits for a recall of 0.95, roughly: 6 of a million rows of grown CIFAR, 18 of 125,000."""
+
+_COPIES, _COPIES_ON_THE_WAY = 4, 8
+"""Of a task's answers: merged and being merged; and, in a process of its own, until the runner has taken what was
+pickled for it (a fit to the peaks of Flink's Python workers at 25,000 to 200,000 rows)."""
 
 _PREPARED_BYTES = 76
 """Bytes a row of a shard beside its vectors and their augmented copy: ids and tables."""
@@ -51,6 +58,10 @@ class Asked:
     workers : tasks that run at once.
     worker_bytes : memory of a worker.
     by_lists : whether the base is joined with itself by lists.
+    parts : of the base: there are no more shards. None knows of no bound.
+    id_bytes : of an id that crosses a shuffle: 4 where all fit into them, else 8.
+    own_process : whether every worker is a process, which keeps up to `LOADED_SHARDS` shards, and no thread of one that
+        keeps as many for all of them.
     """
 
     base_rows: int
@@ -61,6 +72,9 @@ class Asked:
     workers: int
     worker_bytes: int
     by_lists: bool = False
+    parts: int | None = None
+    id_bytes: int = 8
+    own_process: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,8 @@ class Plan:
     pairs : pairs of rows that are scored.
     rows : that are asked for.
     row_shards : rows × shards that they meet.
-    shuffle_bytes, read_bytes : that cross the shuffle; that all tasks together read of vectors, if none were kept.
+    shuffle_bytes : that cross the shuffle of what shards answered, about.
+    read_bytes : that all tasks together read of vectors, if none were kept.
     worker_bytes : that a worker holds at its peak.
     """
 
@@ -110,13 +125,29 @@ class Plan:
         return (self.pairs * rates.per_pair + linear + moved) / workers
 
 
+class TooLittleMemory(ValueError):
+    """No plan keeps to the memory of a worker.
+
+    Attributes
+    ----------
+    least : bytes a worker needs.
+    """
+
+    def __init__(self, asked: Asked, least: int) -> None:
+        self.least = least
+        super().__init__(
+            f"the join needs {least:,} bytes a worker for shards of at most {GROUP_ROWS:,} rows of {asked.dimension} "
+            f"dimensions, and has {asked.worker_bytes:,}"
+        )
+
+
 def plans(asked: Asked) -> list[Plan]:
     """The ways to cut this join that keep to the worker's memory; the first is the one to take.
 
     The base with itself is joined in pairs of shards: that scores half the pairs. Of ways that score as many, the one
     that moves fewer bytes is first.
 
-    Raises ValueError where even shards of one group do not fit.
+    Raises TooLittleMemory where even shards of one group do not fit.
     """
     if asked.by_lists:
         several = _pairs_by_lists(asked)
@@ -124,11 +155,7 @@ def plans(asked: Asked) -> list[Plan]:
         several = [*_pairs_of_shards(asked), *_queries_split(asked), *_both_split(asked)]
     fit = [plan for plan in several if plan.worker_bytes <= asked.worker_bytes]
     if not fit:
-        least = min(plan.worker_bytes for plan in several)
-        raise ValueError(
-            f"the join needs {least:,} bytes a worker for shards of at most {GROUP_ROWS:,} rows of {asked.dimension} "
-            f"dimensions, and has {asked.worker_bytes:,}"
-        )
+        raise TooLittleMemory(asked, min(plan.worker_bytes for plan in several))
     return sorted(fit, key=lambda plan: (plan.pairs, plan.shuffle_bytes + plan.read_bytes))
 
 
@@ -137,13 +164,42 @@ def _row_bytes(asked: Asked) -> int:
     return 8 * asked.dimension + 8 + _PREPARED_BYTES + 4 * asked.n
 
 
+def neighbour_bytes(asked: Asked, neighbours: float = 1.0) -> float:
+    """Of a row with so many neighbours, where it crosses a shuffle."""
+    return _LENGTH_BYTES + neighbours * (_DISTANCE_BYTES + asked.id_bytes)
+
+
+def _shuffled(asked: Asked, shards: int, rows: int) -> int:
+    """Of rows whose answers from all shards are gathered.
+
+    A process hands over nobody that its own tasks have beaten: of s shards n (1 + 1/2 + … + 1/s) neighbours of a row, s
+    being the shards that it joined the row with. What it learnt of a shard goes with the shard, when it keeps others.
+    """
+    joined = shards / asked.workers
+    if shards > LOADED_SHARDS or joined <= 1:
+        neighbours = float(asked.n * shards)
+    else:
+        harmonic = math.log(joined) + 0.5772 + 1 / (2 * joined)
+        neighbours = min(shards, harmonic * asked.workers) * asked.n
+    return math.ceil(rows * (neighbour_bytes(asked, neighbours) + _LENGTH_BYTES * (shards - 1)))
+
+
+def _loaded_bytes(asked: Asked, shards: int, rows: int, needed: int) -> int:
+    """Of the loaded shards of some rows: those that a task needs, or all that its process keeps."""
+    return min(shards, LOADED_SHARDS if asked.own_process else needed) * rows * _row_bytes(asked)
+
+
 def _groups(rows: int) -> int:
     return -(-rows // GROUP_ROWS)
 
 
 def _task_bytes(asked: Asked, rows: int) -> int:
-    """Of some rows, their pools and their answers, merged and being merged."""
-    return rows * (_pool_bytes(asked) + 4 * NEIGHBOUR_BYTES * asked.n)
+    """Of some rows, their pools and their answers."""
+    return rows * (_pool_bytes(asked) + _answer_bytes(asked))
+
+
+def _answer_bytes(asked: Asked) -> int:
+    return (_COPIES_ON_THE_WAY if asked.own_process else _COPIES) * NEIGHBOUR_BYTES * asked.n
 
 
 def _pool_bytes(asked: Asked) -> int:
@@ -155,40 +211,51 @@ def _pairs_of_shards(asked: Asked) -> list[Plan]:
     """The base with itself, in pairs of shards; with other queries, those pass the same shards one by one."""
     if not asked.within:
         return []
-    N, found = asked.base_rows, []
-    shards = _fewest_shards(asked.workers, _TASKS_PER_WORKER)
+    N, Q = asked.base_rows, asked.query_rows
+    shards = _fewest_shards(asked, _TASKS_PER_WORKER)
     while True:
         rows = -(-N // shards)
-        held = 2 * rows * _row_bytes(asked) + _task_bytes(asked, 2 * rows)
-        vectors = 4 * asked.dimension * N
-        found.append(
-            Plan(
-                name="pairs of shards",
-                shards=shards,
-                tasks=shards * (shards + 1) // 2,
-                pairs=N * (N + 1) // 2 + asked.query_rows * N,
-                rows=N + asked.query_rows,
-                row_shards=(N + asked.query_rows) * shards,
-                shuffle_bytes=NEIGHBOUR_BYTES * asked.n * shards * (N + asked.query_rows),
-                read_bytes=vectors * shards,
-                worker_bytes=held,
-            )
+        plan = Plan(
+            name="pairs of shards",
+            shards=shards,
+            tasks=shards * (shards + 1) // 2,
+            pairs=N * (N + 1) // 2 + Q * N,
+            rows=N + Q,
+            row_shards=(N + Q) * shards,
+            shuffle_bytes=_shuffled_of_pairs(asked, shards),
+            read_bytes=4 * asked.dimension * N * shards,
+            worker_bytes=_loaded_bytes(asked, shards, rows, 2) + _task_bytes(asked, min(2, shards) * rows),
         )
-        if held <= asked.worker_bytes or rows <= GROUP_ROWS:
-            return found[-1:]
-        shards = math.ceil(shards * 1.25)
+        more = _more_shards(asked, shards)
+        if plan.worker_bytes <= asked.worker_bytes or more is None:
+            return [plan]
+        shards = more
 
 
-def _fewest_shards(workers: int, tasks: int) -> int:
+def _shuffled_of_pairs(asked: Asked, shards: int) -> int:
+    """Other queries are gathered only where they do not pass all shards in one task."""
+    others = _shuffled(asked, shards, asked.query_rows) if shards > LOADED_SHARDS else 0
+    return _shuffled(asked, shards, asked.base_rows) + others
+
+
+def _fewest_shards(asked: Asked, tasks: int) -> int:
     """Shards whose pairs are at least some tasks a worker; one worker needs no more than one."""
-    return 1 if workers == 1 else max(1, math.ceil((math.sqrt(1 + 8 * tasks * workers) - 1) / 2))
+    wanted = 1 if asked.workers == 1 else math.ceil((math.sqrt(1 + 8 * tasks * asked.workers) - 1) / 2)
+    return max(1, wanted if asked.parts is None else min(wanted, asked.parts))
+
+
+def _more_shards(asked: Asked, shards: int) -> int | None:
+    """The next number of shards to try; None where they are cut as far as they can be."""
+    more = math.ceil(shards * 1.25)
+    more = more if asked.parts is None else min(more, asked.parts)
+    return None if more <= shards or -(-asked.base_rows // shards) <= GROUP_ROWS else more
 
 
 def _pairs_by_lists(asked: Asked) -> list[Plan]:
     """The base with itself in pairs of shards, all rows of which have pools; other queries pass them one by one."""
     N, Q = asked.base_rows, asked.query_rows
-    shards = _fewest_shards(asked.workers, _TASKS_PER_WORKER_BY_LISTS)
-    per_row = _row_bytes(asked) + 12 * _VISITS + _pool_bytes(asked) + 4 * NEIGHBOUR_BYTES * asked.n
+    shards = _fewest_shards(asked, _TASKS_PER_WORKER_BY_LISTS)
+    per_row = 12 * _VISITS + _pool_bytes(asked) + _answer_bytes(asked)
     while True:
         rows = -(-N // shards)
         plan = Plan(
@@ -198,13 +265,14 @@ def _pairs_by_lists(asked: Asked) -> list[Plan]:
             pairs=N * min(N, 2 * _VISITS * math.ceil(N / list_count(N))) + Q * N,
             rows=N + Q,
             row_shards=(N + Q) * shards,
-            shuffle_bytes=NEIGHBOUR_BYTES * asked.n * shards * (N + Q),
+            shuffle_bytes=_shuffled_of_pairs(asked, shards),
             read_bytes=4 * asked.dimension * N * shards,
-            worker_bytes=2 * rows * per_row,
+            worker_bytes=_loaded_bytes(asked, shards, rows, 2) + min(2, shards) * rows * per_row,
         )
-        if plan.worker_bytes <= asked.worker_bytes or rows <= GROUP_ROWS:
+        more = _more_shards(asked, shards)
+        if plan.worker_bytes <= asked.worker_bytes or more is None:
             return [plan]
-        shards = math.ceil(shards * 1.25)
+        shards = more
 
 
 def _queries_split(asked: Asked) -> list[Plan]:
@@ -228,6 +296,8 @@ def _queries_split(asked: Asked) -> list[Plan]:
 
 def _both_split(asked: Asked) -> list[Plan]:
     """Blocks of queries × shards of the base."""
+    if asked.parts is not None and asked.parts <= LOADED_SHARDS:
+        return []
     N, Q = asked.base_rows, asked.query_rows + (asked.base_rows if asked.within else 0)
     shards = LOADED_SHARDS + 1
     while True:
@@ -239,10 +309,11 @@ def _both_split(asked: Asked) -> list[Plan]:
             pairs=Q * N,
             rows=Q,
             row_shards=Q * shards,
-            shuffle_bytes=NEIGHBOUR_BYTES * asked.n * shards * Q,
+            shuffle_bytes=_shuffled(asked, shards, Q),
             read_bytes=4 * asked.dimension * (N * _groups(Q) + Q * shards),
-            worker_bytes=rows * _row_bytes(asked) + _task_bytes(asked, min(Q, GROUP_ROWS)),
+            worker_bytes=_loaded_bytes(asked, shards, rows, 1) + _task_bytes(asked, min(Q, GROUP_ROWS)),
         )
-        if plan.worker_bytes <= asked.worker_bytes or rows <= GROUP_ROWS:
+        more = _more_shards(asked, shards)
+        if plan.worker_bytes <= asked.worker_bytes or more is None:
             return [plan]
-        shards = math.ceil(shards * 1.25)
+        shards = more

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.flink.cluster import Cluster
+from deploy.flink.cluster import LEAN, Cluster
 
 TASK_MANAGERS = 2
 
@@ -26,7 +26,14 @@ class Flink:
     @property
     def embedded(self) -> tuple[str, ...]:
         """Flags of a job on a Flink that lives inside the job server."""
-        return ("--runner=flink", "--flink_version=1.19", f"--flink_job_server_jar={self.jar}", "--parallelism=2")
+        lean = (f"--job_server_jvm_properties={option}" for option in LEAN)
+        return (
+            "--runner=flink",
+            "--flink_version=1.19",
+            f"--flink_job_server_jar={self.jar}",
+            "--parallelism=2",
+            *lean,
+        )
 
     def on(self, cluster: Cluster) -> tuple[str, ...]:
         """Flags of a job on a cluster that starts its workers as processes."""

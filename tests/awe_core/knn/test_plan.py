@@ -40,7 +40,7 @@ def test_every_plan_keeps_to_the_memory_and_says_what_it_moves(asked: Asked) -> 
     everyone = asked.query_rows + (asked.base_rows if asked.within else 0)
     for plan in made(asked):
         assert plan.worker_bytes <= asked.worker_bytes
-        assert plan.shuffle_bytes in (0, NEIGHBOUR_BYTES * asked.n * plan.shards * everyone)
+        assert 0 <= plan.shuffle_bytes <= (NEIGHBOUR_BYTES * asked.n + 4) * plan.shards * everyone
         assert plan.pairs <= everyone * (asked.base_rows + 1)
         assert plan.tasks >= 1
         assert plan.seconds(Rates(), asked.workers) >= 0
@@ -106,3 +106,41 @@ def test_a_large_base_is_cut_until_two_shards_fit() -> None:
     small, large = (plans(Asked(10**7, True, 0, 128, 20, 2, memory * GIB))[0] for memory in (2, 64))
     assert small.shards > large.shards
     assert small.pairs == large.pairs == 10**7 * (10**7 + 1) // 2
+
+
+@given(joins())
+def test_there_are_no_more_shards_than_parts(asked: Asked) -> None:
+    for plan in made(replace(asked, parts=3)):
+        assert plan.shards <= 3 or plan.name == "queries split"
+
+
+@given(joins())
+def test_narrow_ids_and_processes_that_learn_move_fewer_bytes(asked: Asked) -> None:
+    narrow = {plan.name: plan for plan in made(replace(asked, id_bytes=4))}
+    for plan in made(asked):
+        assert narrow[plan.name].shuffle_bytes <= plan.shuffle_bytes
+        if plan.name == "pairs of shards" and plan.shards > 1:
+            assert plan.shuffle_bytes >= asked.n * plan.rows  # every row's neighbours are handed over by somebody
+
+
+def test_what_crosses_the_shuffle_was_counted_on_flink() -> None:
+    """25,000 rows in 2 parts, 2 workers, of which one joined three pairs' worth: 9.6 MB by Flink's own metrics."""
+    plan = plans(Asked(25_000, True, 0, 128, 20, 2, GIB, parts=2, id_bytes=4))[0]
+    assert plan.shards == 2
+    assert plan.shuffle_bytes == pytest.approx(9.6e6, rel=0.3)
+
+
+def test_of_more_shards_than_a_worker_keeps_nothing_that_was_learnt_is_counted_on() -> None:
+    asked = Asked(10**7, True, 0, 128, 20, 2, 6 * GIB)
+    plan = plans(asked)[0]
+    assert plan.shards > LOADED_SHARDS
+    assert plan.shuffle_bytes == 10**7 * plan.shards * (NEIGHBOUR_BYTES * 20 + 4)
+
+
+@given(joins())
+def test_a_worker_that_is_a_process_keeps_more_shards_than_a_thread_of_one(asked: Asked) -> None:
+    roomy = replace(asked, worker_bytes=2**60)
+    alone = {plan.name: plan for plan in plans(replace(roomy, own_process=True))}
+    for plan in plans(roomy):
+        assert alone[plan.name].worker_bytes >= plan.worker_bytes
+        assert replace(alone[plan.name], worker_bytes=plan.worker_bytes) == plan

@@ -1,0 +1,435 @@
+"""What every stage of a run will do, move, hold and take: pure, from counts alone.
+
+    seconds = jobs · start + (flops / flops_per_second + bytes / bytes_per_second) / tasks at once,
+
+and for a join what `awe_core.knn.plan` says. Bytes are of Parquet parts before compression, which the vectors do not
+yield to: what is read, what is written, and what crosses a shuffle. FLOPs are those of products alone, two a
+multiplication and addition; what goes around them is in the rate.
+
+A worker is a machine or container of some cores, with a task a core. Python processes share no more than a shard's
+mapped files: each task is counted with a process and a share of the memory of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from awe_core.affinity import SAMPLE_ROWS
+from awe_core.knn.plan import Asked, Plan, Rates, TooLittleMemory, neighbour_bytes, plans
+from awe_core.pooled import POOL_LABELS
+from awe_core.samplers import FIRST_DRAWS, choose_sampler
+from pipelines.memory import STEP_BYTES, UNDER_WAY, model_bytes
+
+PROCESS_BYTES = 390_000_000
+"""A Python worker's peak in a join of next to nothing: the interpreter, Beam, pyarrow, numpy, scipy and numba."""
+
+_ROW_BYTES = 16
+"""Beside x and the labels: id, weight, and the lengths of lists."""
+
+_GATHERED_COPIES = 4
+"""Of the rows of a part at ingest: the pieces, joined, arranged, and as Arrow."""
+
+_SCORES_BYTES = 128 * 2**20
+"""Of a thread that ranks (`awe_core.scoring`)."""
+
+_TRAINERS_BYTES_PER_SECOND = 1.2e9
+"""A block of examples, read out of core and checked, of a second of CPU (docs/trainer.md)."""
+
+_SHUFFLED_COPIES = 5
+"""Of what crosses a shuffle, where the in-process runner hands it over (docs/join.md)."""
+
+_LABEL_COPIES = 4
+"""Of the base's label lists, while they become mapped files (`pipelines.neighbour_affinity`)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, as far as its cost goes.
+
+    Attributes
+    ----------
+    train, validation, test : rows.
+    dimension : d.
+    nonzeros : of a row of sparse x; None where x is dense.
+    D : of the embedding.
+    labels, labels_a_row : Y, and how many a row has.
+    n, k : neighbours; length of the predicted lists.
+    iterations, epochs : T of the last iteration; epochs of every training.
+    recall : of the join of the training rows.
+    files : of raw data: a file is read by one task.
+    rows_per_part, block_rows : as the data are cut.
+    train_bytes : `train.memory`.
+    """
+
+    train: int
+    validation: int
+    test: int
+    dimension: int
+    nonzeros: int | None
+    D: int
+    labels: int
+    labels_a_row: float
+    n: int
+    k: int
+    iterations: int = 1
+    epochs: int = 20
+    recall: float = 1.0
+    files: int = 1
+    rows_per_part: int = 16384
+    block_rows: int = 1024
+    train_bytes: int = 2**30
+
+    @property
+    def rows(self) -> int:
+        return self.train + self.ranked
+
+    @property
+    def ranked(self) -> int:
+        return self.validation + self.test
+
+    @property
+    def width(self) -> int:
+        """Values of x that a product meets."""
+        return self.dimension if self.nonzeros is None else self.nonzeros
+
+    @property
+    def example_bytes(self) -> float:
+        x = 4 * self.dimension if self.nonzeros is None else 8 * self.nonzeros
+        return _ROW_BYTES + x + 4 * self.labels_a_row
+
+    @property
+    def embedding_bytes(self) -> float:
+        return _ROW_BYTES + 4 * self.D + 4 * self.labels_a_row
+
+    @property
+    def candidates(self) -> float:
+        """Labels of n neighbours, if they were drawn from all: those of near ones coincide more."""
+        drawn = self.n * self.labels_a_row
+        return min(drawn, -self.labels * math.expm1(drawn * math.log1p(-1 / self.labels))) if self.labels > 1 else 1.0
+
+    @property
+    def reweighted_bytes(self) -> float:
+        return self.example_bytes + 8 * self.candidates
+
+    @property
+    def predicted_bytes(self) -> float:
+        return _ROW_BYTES + 8 * min(self.k, self.labels)
+
+    @property
+    def id_bytes(self) -> int:
+        """Ids that are not the data's own are file · 2⁴⁰ + row."""
+        return 4 if self.files == 1 and self.rows < 2**31 else 8
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where it runs.
+
+    Attributes
+    ----------
+    workers, cores : machines or containers; tasks at once of each.
+    worker_bytes : memory of one.
+    in_process : tasks are threads of one process, which also holds what crosses a shuffle.
+    """
+
+    workers: int
+    cores: int
+    worker_bytes: int
+    in_process: bool = False
+
+    @property
+    def tasks(self) -> int:
+        return self.workers * self.cores
+
+    @property
+    def task_bytes(self) -> int:
+        return self.worker_bytes // self.cores
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What one core does in a second.
+
+    What stands here are the benchmarks' figures of one core of 2020 or later (docs/trainer.md, docs/scaling.md).
+
+    Attributes
+    ----------
+    join, join_dimension : of the join, for vectors of so many dimensions.
+    flops_per_second : of the trainer's and the rankers' products, with all that goes around them.
+    seconds_a_pair : of the trainer, beside the products.
+    bytes_per_second : read, checked and decoded, or encoded and written, or through a shuffle.
+    start_seconds : of a job before its own work.
+    """
+
+    join: Rates = field(default_factory=Rates)
+    join_dimension: int = 128
+    flops_per_second: float = 35e9
+    seconds_a_pair: float = 1.5e-6
+    bytes_per_second: float = 120e6
+    start_seconds: float = 1.0
+
+    def join_rates(self, dimension: int) -> Rates:
+        """For vectors of another dimension: of a pair of 128 seven tenths are the product (docs/scaling.md)."""
+        factor = _pair_cost(dimension) / _pair_cost(self.join_dimension)
+        return replace(self.join, per_pair=self.join.per_pair * factor)
+
+
+def _pair_cost(dimension: int) -> float:
+    return 0.3 + 0.7 * dimension / 128
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage of all iterations together.
+
+    Attributes
+    ----------
+    name : the command.
+    flops : of products.
+    shuffle_bytes, read_bytes, written_bytes : of all tasks.
+    worker_bytes : that a worker holds at its peak.
+    seconds : predicted.
+    joins : that the stage makes; their products are not among `flops`, for `pairs` of D dimensions say them.
+    """
+
+    name: str
+    flops: float
+    shuffle_bytes: float
+    read_bytes: float
+    written_bytes: float
+    worker_bytes: float
+    seconds: float
+    joins: tuple[Plan, ...] = ()
+
+
+def run_plan(run: Run, cluster: Cluster, speeds: Speeds) -> list[StagePlan]:
+    """The stages in their order.
+
+    Raises ValueError where one does not fit into a worker; its line says what would.
+    """
+    return [stage(run, cluster, speeds) for stage in _STAGES]
+
+
+def _ingest(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
+    """Raw files are taken to be as large as the examples; they are surveyed, then read again for the rows of parts."""
+    size = run.rows * run.example_bytes
+    part = _GATHERED_COPIES * min(run.rows, run.rows_per_part) * run.example_bytes
+    return _stage("ingest", 2, 0.0, size, 2 * size, size, part, cluster, speeds, at_once=run.files)
+
+
+def _train(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
+    """One machine. Ux and its gradient are 4 · x · D a pair; scores are those of the sampler (`awe_core.samplers`).
+
+    Examples beyond `train.memory` are read again every epoch. Two trainings more at the most are held than one has.
+    """
+    pairs = run.epochs * run.train * run.labels_a_row
+    first = flops_of_pair(run)
+    later = 4 * run.width * run.D + 2 * run.D * run.candidates
+    flops = pairs * (first + run.iterations * later)
+    model = model_bytes(run.dimension, run.labels, run.D, sums=True, started=run.iterations > 0)
+    blocks = UNDER_WAY * run.block_rows * run.reweighted_bytes
+    held = PROCESS_BYTES + model + STEP_BYTES * cluster.cores + blocks
+    kept = min(run.train * run.reweighted_bytes, max(0.0, run.train_bytes - held))
+    size = run.train * (run.example_bytes + run.iterations * run.reweighted_bytes)
+    again = max(0.0, 1 - kept / max(1.0, run.train * run.reweighted_bytes))
+    read = size * (1 + (run.epochs - 1) * again)
+    written = (1 + run.iterations) * 4 * run.D * (run.dimension + run.labels) * 2
+    busy = flops / speeds.flops_per_second + (1 + run.iterations) * pairs * speeds.seconds_a_pair
+    seconds = (busy + (read + written) / _TRAINERS_BYTES_PER_SECOND) / cluster.cores
+    if held > cluster.worker_bytes:
+        raise ValueError(
+            f"train runs on one machine and needs {_gib(held)} there, which has {_gib(cluster.worker_bytes)}: give it "
+            f"--memory={_gib(held)}, or a smaller --embedding"
+        )
+    return StagePlan("train", flops, 0.0, read, written, held + kept, seconds)
+
+
+def flops_of_pair(run: Run) -> float:
+    """Of a pair of iteration 0: Ux, its gradient, and the labels that its sampler scores."""
+    scored = {
+        "geometric": run.labels / max(1.0, run.labels_a_row),
+        "pooled": 3.0 * POOL_LABELS,
+        "rounds": FIRST_DRAWS,
+    }[choose_sampler(run.labels, run.labels_a_row, FIRST_DRAWS, candidates_only=False)]
+    return 4 * run.width * run.D + 2 * run.D * scored
+
+
+def _embed(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
+    """U and a block; nothing crosses a shuffle."""
+    times = run.iterations
+    flops = 2.0 * run.width * run.D * run.rows
+    held = 4 * run.D * (run.dimension + run.labels) + 2 * run.block_rows * (run.example_bytes + run.embedding_bytes)
+    return _stage(
+        "embed",
+        times,
+        times * flops,
+        0.0,
+        times * run.rows * run.example_bytes,
+        times * run.rows * run.embedding_bytes,
+        held,
+        cluster,
+        speeds,
+        at_once=_parts(run, run.rows),
+    )
+
+
+def _affinity(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
+    """The join of the training rows with themselves, with the others and with the sample for the median; and examples
+    written again, with the labels of the base on every worker.
+    """
+    asked = _asked(run, cluster, run.D, within=True)
+    join = _planned("affinity", asked, cluster)
+    times = run.iterations
+    gathered = run.rows * neighbour_bytes(asked, run.n)
+    read = run.rows * (run.example_bytes + run.embedding_bytes) + cluster.tasks * run.train * 4 * run.labels_a_row
+    return _stage(
+        "affinity",
+        times,
+        0.0,
+        times * gathered,
+        times * read,
+        times * run.rows * run.reweighted_bytes,
+        _weighing_bytes(run),
+        cluster,
+        speeds,
+        at_once=_parts(run, run.rows),
+        joins=times * (join,),
+        dimension=run.D,
+    )
+
+
+def _annotate(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
+    """By popularity, knn on the features, ridge and Wsabie; then by G alone, G times the last f and G times f."""
+    asked = _asked(run, cluster, run.width, within=False)
+    by_model = 2.0 * run.D * run.width
+    first = 2.0 * run.width * run.labels + by_model + 2.0 * run.D * run.labels
+    later = 2 * (by_model + 2.0 * run.D * run.candidates)
+    read = 4 * run.example_bytes + 3 * run.iterations * run.reweighted_bytes
+    models = 4 * (run.dimension + run.labels) * run.D * 2 + 4 * run.dimension * run.labels
+    return _stage(
+        "annotate",
+        1 + run.iterations,
+        run.ranked * (first + run.iterations * later),
+        run.ranked * neighbour_bytes(asked, run.n),
+        run.ranked * read,
+        run.ranked * (4 + 3 * run.iterations) * run.predicted_bytes,
+        max(models + _SCORES_BYTES, _weighing_bytes(run)),
+        cluster,
+        speeds,
+        at_once=_parts(run, run.ranked),
+        joins=(_planned("annotate", asked, cluster),),
+        dimension=run.width,
+    )
+
+
+def _evaluate(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
+    """Predictions beside ids and labels; what leaves a part is one row of sums."""
+    methods = 4 + 3 * run.iterations
+    read = run.ranked * methods * (run.predicted_bytes + _ROW_BYTES + 4 * run.labels_a_row)
+    held = 2 * run.block_rows * run.predicted_bytes
+    return _stage(
+        "evaluate", 1 + run.iterations, 0.0, 0.0, read, 0.0, held, cluster, speeds, at_once=_parts(run, run.ranked)
+    )
+
+
+_STAGES: tuple[Callable[[Run, Cluster, Speeds], StagePlan], ...] = (
+    _ingest,
+    _train,
+    _embed,
+    _affinity,
+    _annotate,
+    _evaluate,
+)
+
+
+def _asked(run: Run, cluster: Cluster, dimension: int, within: bool) -> Asked:
+    """A join of what is ranked, and of the sample for the median, with the training rows: in tasks of a core and its
+    share of the memory.
+    """
+    return Asked(
+        base_rows=run.train,
+        within=within,
+        query_rows=run.ranked + min(run.train, SAMPLE_ROWS),
+        dimension=dimension,
+        n=run.n,
+        workers=cluster.tasks,
+        worker_bytes=max(0, cluster.task_bytes - PROCESS_BYTES),
+        by_lists=within and run.recall < 1,
+        parts=_parts(run, run.train),
+        id_bytes=run.id_bytes,
+        own_process=not cluster.in_process,
+    )
+
+
+def _planned(stage: str, asked: Asked, cluster: Cluster) -> Plan:
+    try:
+        return plans(asked)[0]
+    except TooLittleMemory as error:
+        raise _does_not_fit(stage, PROCESS_BYTES + error.least, cluster) from None
+
+
+def _parts(run: Run, rows: int) -> int:
+    return max(1, -(-rows // run.rows_per_part))
+
+
+def _weighing_bytes(run: Run) -> float:
+    """The neighbours of a part, one block's affinities, and the labels of the base while they become files."""
+    part = min(run.rows, run.rows_per_part) * (16 * run.n + 4)
+    labels = _LABEL_COPIES * run.train * (16 + 4 * run.labels_a_row)
+    return part + labels + run.block_rows * (run.reweighted_bytes + 24 * run.n * run.labels_a_row)
+
+
+def _stage(
+    name: str,
+    jobs: int,
+    flops: float,
+    shuffled: float,
+    read: float,
+    written: float,
+    held: float,
+    cluster: Cluster,
+    speeds: Speeds,
+    at_once: int,
+    joins: Sequence[Plan] = (),
+    dimension: int = 128,
+) -> StagePlan:
+    """A stage of some Beam jobs, `at_once` of whose tasks can run side by side; joins come on top.
+
+    Parameters
+    ----------
+    held : by a task, beside its process.
+    dimension : of the joins' vectors.
+    """
+    busy = flops / speeds.flops_per_second + (shuffled + read + written) / speeds.bytes_per_second
+    seconds = jobs * speeds.start_seconds + busy / max(1, min(cluster.tasks, at_once))
+    for join in joins:
+        seconds += join.seconds(speeds.join_rates(dimension), cluster.tasks)
+        shuffled, read = shuffled + join.shuffle_bytes, read + join.read_bytes
+        held = max(held, join.worker_bytes)
+    if cluster.in_process:
+        worker_bytes = 1.5 * PROCESS_BYTES + held + _SHUFFLED_COPIES * shuffled / max(1, jobs)
+        if worker_bytes > cluster.worker_bytes:
+            raise _does_not_fit(name, worker_bytes / cluster.cores, cluster)
+    else:
+        worker_bytes = cluster.cores * (PROCESS_BYTES + held)
+        if worker_bytes > cluster.worker_bytes:
+            raise _does_not_fit(name, PROCESS_BYTES + held, cluster)
+    return StagePlan(name, flops, shuffled, read, written, worker_bytes, seconds, tuple(joins))
+
+
+def _does_not_fit(stage: str, task_bytes: float, cluster: Cluster) -> ValueError:
+    """What a worker of so many cores would need, or how many cores one of this memory can have."""
+    needed, cores = cluster.cores * task_bytes, int(cluster.worker_bytes // task_bytes)
+    other = f", or --cores={cores}" if 0 < cores < cluster.cores and not cluster.in_process else ""
+    size = f"{cluster.cores} core{'s' * (cluster.cores > 1)}"
+    return ValueError(
+        f"{stage} needs {_gib(needed)} a worker of {size}, which has {_gib(cluster.worker_bytes)}: give "
+        f"it --memory={_gib(needed)}{other}"
+    )
+
+
+def _gib(size: float) -> str:
+    """Rounded up, as --memory takes it."""
+    return f"{math.ceil(size / 2**30 * 10) / 10:.1f}GiB"

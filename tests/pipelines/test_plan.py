@@ -1,0 +1,85 @@
+"""`awe plan` as a user starts it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+
+from pipelines.plan import RUNNERS, Bytes
+from tests.end_to_end.runs import DIGITS, awe
+
+STAGES = ["ingest", "train", "embed", "affinity", "annotate", "evaluate"]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("run") / "run"
+    awe("run", f"--run={run}", *DIGITS)
+    return run
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_a_plan_is_a_table_of_the_stages_and_flags_to_paste(runner: str) -> None:
+    said = awe("plan", "--rows=50000", f"--runner={runner}", "--workers=2", "--memory=16GiB").stdout
+    assert [line.split()[0] for line in said.splitlines()[1:7]] == STAGES
+    assert f"\n--runner={runner}" in said
+    assert "speeds: built in" in said
+
+
+def test_json_has_the_same_plan_in_bytes_and_seconds() -> None:
+    counts = ["--rows=50000", "--features=474", "--labels=100", "--workers=20", "--cores=1", "--memory=4GiB"]
+    plan = json.loads(awe("plan", *counts, "--runner=flink", "--json").stdout)
+    assert [stage["name"] for stage in plan["stages"]] == STAGES
+    assert plan["seconds"] == pytest.approx(sum(stage["seconds"] for stage in plan["stages"]))
+    assert plan["run"]["dimension"] == 474
+    assert plan["flags"][0].startswith("--runner=flink --parallelism=20 --affinity.memory=")
+
+
+def test_what_cannot_fit_ends_with_status_2_and_one_line_that_says_what_would() -> None:
+    done = awe("plan", "--rows=1000000", "--cores=8", "--memory=1GiB", "--runner=flink", check=False)
+    assert done.returncode == 2
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("awe: "))
+    assert "give it --memory=" in line
+    assert done.stdout == ""
+
+
+def test_the_counts_and_the_speeds_of_a_run_are_its_own(digits: Path) -> None:
+    plan = json.loads(awe("plan", f"--run={digits}", "--json").stdout)
+    assert sum(plan["run"][split] for split in ("train", "validation", "test")) == 1797
+    assert {name: plan["run"][name] for name in ("dimension", "D", "labels", "n", "epochs")} == {
+        "dimension": 64,
+        "D": 8,
+        "labels": 10,
+        "n": 10,
+        "epochs": 8,
+    }
+    assert plan["run"]["labels_a_row"] == 1
+    assert "from the logs of" in plan["speeds"]["source"]
+    assert plan["speeds"]["join"]["per_pair"] > 0
+
+
+def test_options_go_before_the_counts_of_the_run(digits: Path) -> None:
+    plan = json.loads(awe("plan", f"--run={digits}", "--rows=2000000", "--memory=32GiB", "--json").stdout)
+    assert (plan["run"]["train"], plan["run"]["dimension"]) == (2_000_000, 64)
+
+
+def test_a_run_that_is_not_there_is_said() -> None:
+    done = awe("plan", "--run=/nowhere/run", check=False)
+    assert done.returncode == 2
+    assert "/nowhere/run" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("16GiB", 2**34), ("1.5GiB", 3 * 2**29), ("500MB", 5 * 10**8), ("7", 7), ("2G", 2 * 10**9)]
+)
+def test_sizes_have_units(text: str, size: int) -> None:
+    assert Bytes().convert(text, None, None) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "GiB", "1..2GiB", "-1", "3TB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        Bytes().convert(text, None, None)

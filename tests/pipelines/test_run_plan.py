@@ -1,0 +1,134 @@
+"""The plan of a run: what is counted is what the stages do, memory is kept to, and what is faster takes no longer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from awe_core.knn.plan import Asked, plans
+from pipelines.run_plan import Cluster, Run, Speeds, StagePlan, flops_of_pair, run_plan
+
+GIB = 2**30
+CIFAR = Run(45_000, 5_000, 10_000, 474, None, 128, 100, 1.0, 100, 10, iterations=1, epochs=25)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> Run:
+    return Run(
+        train=draw(st.integers(1, 10**7)),
+        validation=draw(st.integers(0, 10**6)),
+        test=draw(st.integers(0, 10**6)),
+        dimension=draw(st.integers(1, 10**5)),
+        nonzeros=draw(st.one_of(st.none(), st.integers(1, 500))),
+        D=draw(st.integers(1, 256)),
+        labels=draw(st.integers(1, 10**5)),
+        labels_a_row=draw(st.floats(0.1, 30)),
+        n=draw(st.integers(1, 100)),
+        k=draw(st.integers(1, 50)),
+        iterations=draw(st.integers(0, 3)),
+        epochs=draw(st.integers(1, 50)),
+        files=draw(st.integers(1, 1000)),
+    )
+
+
+clusters = st.builds(
+    Cluster, st.integers(1, 300), st.integers(1, 16), st.integers(GIB // 4, 512 * GIB), in_process=st.booleans()
+)
+
+
+def made(run: Run, cluster: Cluster, speeds: Speeds | None = None) -> list[StagePlan]:
+    """The stages, none where something does not fit."""
+    try:
+        return run_plan(run, cluster, speeds or Speeds())
+    except ValueError:
+        return []
+
+
+@given(runs(), clusters)
+def test_every_stage_keeps_to_the_memory_of_a_worker(run: Run, cluster: Cluster) -> None:
+    for stage in made(run, cluster):
+        assert 0 < stage.worker_bytes <= cluster.worker_bytes
+        assert min(stage.flops, stage.shuffle_bytes, stage.read_bytes, stage.written_bytes, stage.seconds) >= 0
+
+
+@given(runs(), clusters)
+def test_what_does_not_fit_is_refused_in_a_line_that_says_what_would(run: Run, cluster: Cluster) -> None:
+    for _ in range(20):  # every stage may ask for more
+        try:
+            run_plan(run, cluster, Speeds())
+            return
+        except ValueError as error:
+            words = str(error)
+            needed = float(words.partition("--memory=")[2].partition("GiB")[0])
+            assert "\n" not in words
+            assert needed * GIB > cluster.worker_bytes
+            cluster = replace(cluster, worker_bytes=int(needed * GIB))
+    pytest.fail(f"what was asked for was never enough: {words}")
+
+
+@given(runs(), clusters)
+def test_the_joins_are_those_of_the_joins_own_plan(run: Run, cluster: Cluster) -> None:
+    for stage in made(run, cluster):
+        assert bool(stage.joins) == (stage.name == "annotate" or (stage.name == "affinity" and run.iterations > 0))
+        for join in stage.joins:
+            assert stage.shuffle_bytes >= join.shuffle_bytes
+            assert stage.worker_bytes >= join.worker_bytes
+
+
+@given(runs(), clusters, st.sampled_from(["flops_per_second", "bytes_per_second"]))
+def test_faster_machines_take_no_longer_and_move_the_same(run: Run, cluster: Cluster, speed: str) -> None:
+    faster = replace(Speeds(), **{speed: 2 * getattr(Speeds(), speed)})
+    for one, other in zip(made(run, cluster), made(run, cluster, faster), strict=True):
+        assert other.seconds <= one.seconds
+        assert replace(other, seconds=one.seconds) == one
+
+
+@given(runs(), clusters)
+def test_only_training_stays_on_one_machine(run: Run, cluster: Cluster) -> None:
+    one = {stage.name: stage for stage in made(run, replace(cluster, workers=1, in_process=False))}
+    ten = {stage.name: stage for stage in made(run, replace(cluster, workers=10, in_process=False))}
+    if one and ten:
+        assert ten["train"] == one["train"]
+        assert all(ten[name].seconds <= one[name].seconds for name in ("ingest", "embed", "evaluate"))
+
+
+def test_a_pair_of_cifar_takes_the_products_that_docs_trainer_counts() -> None:
+    assert flops_of_pair(replace(CIFAR, D=64)) == pytest.approx(134e3, rel=0.01)
+
+
+def test_cifar_is_read_and_written_in_the_bytes_of_its_columns() -> None:
+    stages = {stage.name: stage for stage in run_plan(CIFAR, Cluster(2, 1, 8 * GIB), Speeds())}
+    example, embedding = 16 + 4 * 474 + 4, 16 + 4 * 128 + 4
+    assert stages["ingest"].written_bytes == 60_000 * example
+    assert stages["embed"].written_bytes == 60_000 * embedding
+    assert stages["embed"].flops == 2 * 474 * 128 * 60_000
+    assert stages["evaluate"].shuffle_bytes == 0
+
+
+def test_the_join_of_affinity_is_asked_for_the_base_the_others_and_the_sample() -> None:
+    cluster = Cluster(2, 1, 8 * GIB)
+    stages = {stage.name: stage for stage in run_plan(CIFAR, cluster, Speeds())}
+    asked = Asked(45_000, True, 25_000, 128, 100, 2, 8 * GIB - 390_000_000, parts=3, id_bytes=4, own_process=True)
+    assert stages["affinity"].joins == (plans(asked)[0],)
+
+
+def test_several_raw_files_make_wide_ids_that_cross_the_shuffle() -> None:
+    cluster = Cluster(2, 1, 8 * GIB)
+    narrow, wide = (run_plan(replace(CIFAR, files=files), cluster, Speeds())[3] for files in (1, 2))
+    assert wide.shuffle_bytes == pytest.approx(narrow.shuffle_bytes * 16 / 12, rel=0.01)
+
+
+def test_examples_beyond_the_trainers_memory_are_read_again_every_epoch() -> None:
+    small, large = (
+        run_plan(replace(CIFAR, train_bytes=size), Cluster(1, 2, 8 * GIB), Speeds())[1] for size in (450 * 10**6, 2**33)
+    )
+    assert large.read_bytes < small.read_bytes <= 25 * large.read_bytes
+    assert small.worker_bytes < large.worker_bytes
+
+
+def test_fewer_cores_are_offered_where_they_would_fit() -> None:
+    with pytest.raises(ValueError, match=r"needs [\d.]+GiB a worker of 16 cores.* give it --memory=.*, or --cores=\d"):
+        run_plan(CIFAR, Cluster(2, 16, 4 * GIB), Speeds())

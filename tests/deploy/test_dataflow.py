@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -52,8 +51,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """(address of an emulator of Google's store, its folder of our bucket)."""
-    if importlib.util.find_spec("google") is None or importlib.util.find_spec("google.cloud.storage") is None:
-        pytest.skip("apache-beam[gcp] is missing: `make test-dataflow` installs it beside the clone")
+    missing = "apache-beam[gcp] is missing: `make test-dataflow` installs it beside the clone"
+    pytest.importorskip("google.cloud.storage", reason=missing)
     program = os.environ.get("AWE_FAKE_GCS")
     if not program:
         pytest.skip("AWE_FAKE_GCS is not set: `make test-dataflow` builds fake-gcs-server (Go) and runs these tests")

@@ -86,7 +86,6 @@ $(MINIO):
 	GOBIN=$(dir $@) go install github.com/minio/minio@latest
 
 test-store: $(READY) flink $(MINIO)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,aws]"
 	AWE_FLINK=$(FLINK) AWE_MINIO=$(MINIO) $(BIN)/python -m pytest tests/deploy/test_object_store.py
 
 # Beam for Google's cloud brings a hundred packages of its own: they stay out of the clone's environment.

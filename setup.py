@@ -28,6 +28,7 @@ setup(
         "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
         "fast": ["numba>=0.61"],
         "test": [
+            "boto3>=1.34,<2",
             "hypothesis>=6.100,<7",
             "mypy>=1.13",
             "psutil>=5.9",

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from awe_core.knn.metric import Metric
 from pipelines import affinity, annotate, embed, evaluate, ingest, knn, log, plan, results_table, train
 from pipelines.config import Config, load_config, parse_overrides
-from pipelines.errors import ConfigError, DataError, JobError
+from pipelines.errors import ConfigError, DataError, JobError, StoreError
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import RUNNERS, TemplateWritten, pipeline_options
 from pipelines.run_directory import Lane, RunDirectory
@@ -90,7 +90,8 @@ def _run_directory(root: str) -> RunDirectory:
     try:
         local = FileSystems.get_scheme(root) is None
         FileSystems.get_filesystem(root)
-    except ValueError as error:
+        BeamFileSystem().join(root)
+    except (ValueError, StoreError) as error:
         raise ConfigError(f"--run={root}: {error}; install what Beam needs for that scheme, or give a path") from None
     if local and os.path.isfile(root):
         raise ConfigError(f"--run={root}: is a file; name a directory for the run")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
-from schemas.errors import DataError
+from schemas.errors import DataError, StoreError
 
-__all__ = ["ConfigError", "DataError", "JobError", "unwrap"]
+__all__ = ["ConfigError", "DataError", "JobError", "StoreError", "unwrap"]
 
-_RAISED = re.compile(r"(?:DataError|FloatingPointError): (?P<line>.+?)(?: \[while running .*)?$", re.MULTILINE)
+_RAISED = re.compile(
+    r"(?P<kind>DataError|StoreError|FloatingPointError): (?P<line>.+?)(?: \[while running .*)?$", re.MULTILINE
+)
 
 
 class ConfigError(Exception):
@@ -28,11 +30,12 @@ def unwrap(error: BaseException) -> Exception:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, DataError):
-            return DataError(_first_line(str(cause)))
+            return type(cause)(_first_line(str(cause)))
         cause = cause.__cause__ or cause.__context__
-    found = [match["line"] for match in _RAISED.finditer(str(error).replace("\\n", "\n"))]
+    found = list(_RAISED.finditer(str(error).replace("\\n", "\n")))
     if found:
-        return DataError(found[-1].strip().rstrip("'\""))
+        raised = StoreError if found[-1]["kind"] == "StoreError" else DataError
+        return raised(found[-1]["line"].strip().rstrip("'\""))
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return JobError(f"{type(error).__name__}: {lines[-1].strip() if lines else 'no message'}")
 

@@ -13,7 +13,7 @@ from awe_core.examples import Block
 from pipelines.memory import Memory
 from schemas import convert
 from schemas.errors import DataError
-from schemas.filesystem import FileSystem
+from schemas.filesystem import Readable
 from schemas.manifest import Manifest
 from schemas.parts import PartReader
 
@@ -61,7 +61,7 @@ class DatasetBlocks:
     row group at a time; parts stay open, for opening one takes as long as reading a fifth of a block.
     """
 
-    def __init__(self, fs: FileSystem, datasets: Sequence[tuple[str, Manifest]], memory: Memory) -> None:
+    def __init__(self, fs: Readable, datasets: Sequence[tuple[str, Manifest]], memory: Memory) -> None:
         self._fs = fs
         self._parts = [(directory, part, manifest) for directory, manifest in datasets for part in manifest.parts]
         self._memory = memory

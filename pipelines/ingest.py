@@ -10,6 +10,7 @@ of their part. Nothing is committed unless rows in = rows out + rejects, and the
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ from pipelines.run_directory import RunDirectory
 from pipelines.stage import Context, timed
 from pipelines.worker_memory import with_memory
 from schemas import tables
+from schemas.errors import StoreError
 from schemas.manifest import recipe_of
 
 VERSION = 1
@@ -242,7 +244,8 @@ def survey_folder(context: Context) -> Iterator[str]:
 
 
 def _remove(fs: BeamFileSystem, folder: str) -> None:
-    fs.delete([fs.join(folder, name) for name in fs.names(folder)])
+    if not isinstance(sys.exception(), StoreError):  # or the store would be waited for again
+        fs.delete([fs.join(folder, name) for name in fs.names(folder)])
     # What a store calls a folder ends with its last file.
     if os.path.isdir(folder):
         os.rmdir(folder)

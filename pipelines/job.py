@@ -8,7 +8,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import IO, Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -17,11 +17,14 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     StandardOptions,
 )
+from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
+from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_runner
 
 from pipelines import counters, log, process_cache
-from pipelines.errors import ConfigError, unwrap
+from pipelines.errors import ConfigError, StoreError, unwrap
 from schemas.filesystem import FileSystem
 
 RUNNERS = {
@@ -32,6 +35,12 @@ RUNNERS = {
     "dataflow": "DataflowRunner",
 }
 """Our names and Beam's. Any other name is handed to Beam as it is."""
+
+
+_WITHOUT_OPTIONS_IN_LOGS = "--sdk_harness_log_level_overrides=" + json.dumps(
+    dict.fromkeys(("__main__", "apache_beam.runners.worker.sdk_worker_main"), "WARNING")
+)
+"""Every worker begins by logging all options, and credentials may be among them."""
 
 
 def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
@@ -51,7 +60,7 @@ def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
         if "--direct_num_workers" not in given:
             defaults.append(f"--direct_num_workers={os.cpu_count() or 1}")
     # Beam pickles __main__ for Dataflow unless told not to; nothing of a job is defined there.
-    options = PipelineOptions(["--no_save_main_session", *defaults, *flags])
+    options = PipelineOptions(["--no_save_main_session", *defaults, _WITHOUT_OPTIONS_IN_LOGS, *flags])
     known, kept = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
     unknown = sorted(set(kept) - set(known))
     if unknown:
@@ -94,8 +103,16 @@ def make_runner(options: PipelineOptions) -> PipelineRunner | str:
         # takes no lock that a writer holds: what is written between its copy and its clear is lost without a word. One
         # run in ten of 2 threads lost a block so. 0 is "no timer"; streams are still flushed by size and at their end.
         worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
-        return FnApiRunner()
+        return FnApiRunner(provision_info=_provision(options))
     return str(name)
+
+
+def _provision(options: PipelineOptions) -> ExtendedProvisionInfo:
+    """What worker processes are told of the options, which Beam 2.77 keeps from them: where the store is, say."""
+    encoded = JobServiceHandle.encode_pipeline_options(options.get_all_options(drop_default=True))
+    return ExtendedProvisionInfo(
+        beam_provision_api_pb2.ProvisionInfo(retrieval_token="unused", pipeline_options=encoded)
+    )
 
 
 def _wait(result: PipelineResult) -> None:
@@ -105,6 +122,13 @@ def _wait(result: PipelineResult) -> None:
     except (SystemExit, KeyboardInterrupt):
         result.cancel()
         raise
+
+
+def _keep_traceback(fs: FileSystem, path: str, printed: IO[str]) -> None:
+    """Write the traceback of what is being handled, and what the workers printed."""
+    printed.seek(0)
+    fs.put(path, f"{traceback.format_exc()}\n\nThe workers printed:\n\n{printed.read()}".encode())
+    log.detail(f"the whole traceback is in {path}")
 
 
 def run_job(
@@ -135,10 +159,8 @@ def run_job(
                         raise RuntimeError(f"the job ended in state {result.state}")
         except Exception as error:
             cause = unwrap(error)
-            printed.seek(0)
-            path = fs.join(log_directory, f"{stage}-traceback.txt")
-            fs.put(path, f"{traceback.format_exc()}\n\nThe workers printed:\n\n{printed.read()}".encode())
-            log.detail(f"the whole traceback is in {path}")
+            if not isinstance(cause, StoreError):  # of which the line says all, and the store would be waited for again
+                _keep_traceback(fs, fs.join(log_directory, f"{stage}-traceback.txt"), printed)
             raise cause from error
         finally:
             process_cache.clear_all()  # an in-process runner's workers are this process, which may train next

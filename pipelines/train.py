@@ -164,8 +164,9 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     started = warm is not None or origin is not None
     held = held_beside_examples(int(facts["dimension"]), int(facts["labels"]), settings, started)
     memory = Memory(config.train.memory, held)
-    held_out = DatasetBlocks(fs, [datasets[lane.held_out]], memory) if lane.held_out else None
-    fit = DatasetBlocks(fs, [datasets[split] for split in lane.fit], memory)
+    near = fs.near(lane.root)
+    held_out = DatasetBlocks(near, [datasets[lane.held_out]], memory) if lane.held_out else None
+    fit = DatasetBlocks(near, [datasets[split] for split in lane.fit], memory)
     start = load_model(fs, lane.model(iteration - 1), warm, warm=True) if warm else None
     if origin is not None:
         start = begin_with(fs, origin, context.run.labels, facts, settings, config.run.seed)

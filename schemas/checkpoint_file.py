@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import DataError
-from schemas.filesystem import FileSystem, read_bytes
+from schemas.filesystem import DRAFT, FileSystem, read_bytes
 from schemas.manifest import digest
 from schemas.tensor_file import TensorFileError, Tensors, read_tensor_file, write_tensors
 
@@ -63,13 +63,18 @@ def write_checkpoint(
 ) -> CheckpointFile:
     """Write a checkpoint in place of the one before it; `best` says that its arrays are the best epoch's."""
     name = f"{_PREFIX}{uuid4().hex}.safetensors"
-    files = {name: write_tensors(fs, fs.join(directory, name), tensors)}
+    draft = fs.draft(directory)
+    try:
+        files = {name: write_tensors(draft, tensors)}
+        draft.keep(fs.join(directory, name))
+    finally:
+        draft.discard()
     kept = name if best else (None if before is None else before.best)
     if kept is not None and before is not None and not best:
         files[kept] = before.files[kept]
     saved = CheckpointFile(recipe, files, name, kept, dict(facts))
     fs.put(fs.join(directory, CHECKPOINT), json.dumps(saved.body(), indent=1, sort_keys=True).encode())
-    stale = [other for other in fs.names(directory) if other.startswith(_PREFIX) and other not in files]
+    stale = [other for other in fs.names(directory) if other.startswith((_PREFIX, DRAFT)) and other not in files]
     fs.delete([fs.join(directory, other) for other in stale])
     return saved
 

@@ -8,9 +8,25 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import uuid4
 
+DRAFT = "writing-"
+"""What the name of a draft begins with, where it has one."""
 
-class FileSystem(Protocol):
-    """Paths are strings; directories need not be made before a file is written below them."""
+
+class Draft(Protocol):
+    """A file while it is written, before it has its path: a name may depend on what was written."""
+
+    def write(self, content: bytes) -> int:
+        """Append; the number of bytes, which is all of them."""
+
+    def keep(self, path: str) -> None:
+        """Give the file its path, whole; one that stands there is replaced. No rename is assumed to be atomic."""
+
+    def discard(self) -> None:
+        """Remove what was not kept; nothing is done to what was."""
+
+
+class Readable(Protocol):
+    """Where files are read from. Paths are strings."""
 
     def join(self, directory: str, *names: str) -> str:
         """Path of a name below a directory."""
@@ -18,8 +34,12 @@ class FileSystem(Protocol):
     def open(self, path: str) -> BinaryIO:
         """Open for reading: a seekable binary file. Raises FileNotFoundError."""
 
-    def create(self, path: str) -> BinaryIO:
-        """Open for writing: what is written is there when the file is closed."""
+
+class FileSystem(Readable, Protocol):
+    """Directories need not be made before a file is written below them."""
+
+    def draft(self, directory: str) -> Draft:
+        """A new file, which will be kept in that directory."""
 
     def put(self, path: str, content: bytes) -> None:
         """Write a small file whole: a reader sees the old content or the new one."""
@@ -30,11 +50,32 @@ class FileSystem(Protocol):
     def names(self, directory: str) -> list[str]:
         """Sorted names of the files that lie in a directory itself; none where there is no directory."""
 
-    def rename(self, source: str, destination: str) -> None:
-        """Move a file; one that stands there is replaced."""
-
     def delete(self, paths: Sequence[str]) -> None:
         """Remove files; one that is already gone is no error."""
+
+
+class LocalDraft:
+    """A draft beside the file that it will become."""
+
+    def __init__(self, directory: str) -> None:
+        self._path = Path(directory) / f"{DRAFT}{uuid4().hex}"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("wb")
+
+    def write(self, content: bytes) -> int:
+        return self._file.write(content)
+
+    def keep(self, path: str) -> None:
+        self._file.close()
+        os.replace(self._path, path)
+
+    def discard(self) -> None:
+        try:
+            self._file.close()
+        except OSError:  # of a full disk: what could not be written is not wanted
+            pass
+        finally:
+            self._path.unlink(missing_ok=True)
 
 
 class LocalFileSystem:
@@ -46,15 +87,16 @@ class LocalFileSystem:
     def open(self, path: str) -> BinaryIO:
         return open(path, "rb")
 
-    def create(self, path: str) -> BinaryIO:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "wb")
+    def draft(self, directory: str) -> LocalDraft:
+        return LocalDraft(directory)
 
     def put(self, path: str, content: bytes) -> None:
-        temporary = f"{path}.{uuid4().hex}.tmp"
-        with self.create(temporary) as file:
-            file.write(content)
-        os.replace(temporary, path)
+        draft = self.draft(os.path.dirname(path))
+        try:
+            draft.write(content)
+            draft.keep(path)
+        finally:
+            draft.discard()
 
     def exists(self, path: str) -> bool:
         return os.path.isfile(path)
@@ -64,15 +106,12 @@ class LocalFileSystem:
             return []
         return sorted(entry.name for entry in os.scandir(directory) if entry.is_file())
 
-    def rename(self, source: str, destination: str) -> None:
-        os.replace(source, destination)
-
     def delete(self, paths: Sequence[str]) -> None:
         for path in paths:
             Path(path).unlink(missing_ok=True)
 
 
-def read_bytes(fs: FileSystem, path: str) -> bytes:
+def read_bytes(fs: Readable, path: str) -> bytes:
     """The whole content of a small file. Raises FileNotFoundError."""
     with fs.open(path) as file:
         return file.read()

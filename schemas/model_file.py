@@ -6,13 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import DataError
-from schemas.filesystem import FileSystem, read_bytes
+from schemas.filesystem import Draft, FileSystem, read_bytes
 from schemas.manifest import digest
 from schemas.tensor_file import TensorFileError, Tensors, read_tensor_file, write_tensors
 
@@ -71,14 +70,19 @@ def write_model(
     reserved = {"recipe", "fingerprint", "files"} & set(facts)
     if reserved:
         raise ValueError(f"a fact of a model cannot be called {min(reserved)}")
-    files, written = {}, {}
-    for stem, arrays in tensors.items():
-        name = f"{stem}.safetensors"
-        written[name] = fs.join(directory, f"writing-{uuid4().hex}")
-        files[name] = write_tensors(fs, written[name], arrays)
-    fs.delete([fs.join(directory, MODEL)])
-    for name, temporary in written.items():
-        fs.rename(temporary, fs.join(directory, name))
+    files: dict[str, str] = {}
+    drafts: dict[str, Draft] = {}
+    try:
+        for stem, arrays in tensors.items():
+            name = f"{stem}.safetensors"
+            drafts[name] = fs.draft(directory)
+            files[name] = write_tensors(drafts[name], arrays)
+        fs.delete([fs.join(directory, MODEL)])
+        for name, draft in drafts.items():
+            draft.keep(fs.join(directory, name))
+    finally:
+        for draft in drafts.values():
+            draft.discard()
     fs.put(fs.join(directory, "history.json"), json.dumps(history, indent=1).encode())
     model = ModelFile(recipe, files, dict(facts))
     body = {"recipe": recipe, "fingerprint": model.fingerprint, "files": files, **model.facts}

@@ -7,14 +7,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Self
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.errors import DataError
-from schemas.filesystem import FileSystem
+from schemas.filesystem import Draft, FileSystem, Readable
 
 _CHECKED: set[tuple[str, str]] = set()
 """(path, sha256) of the parts that this process has read whole once and found right."""
@@ -78,8 +77,8 @@ def _leaf(column: pa.DataType) -> pa.DataType:
 class _Hashing(io.RawIOBase):
     """Hands on what is written, hashing and counting it."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.sha256, self.bytes = file, hashlib.sha256(), 0
+    def __init__(self, draft: Draft) -> None:
+        self._draft, self.sha256, self.bytes = draft, hashlib.sha256(), 0
 
     def writable(self) -> bool:
         return True
@@ -88,35 +87,28 @@ class _Hashing(io.RawIOBase):
         data = bytes(content)
         self.sha256.update(data)
         self.bytes += len(data)
-        self.file.write(data)
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self.file.close()
-            super().close()
+        return self._draft.write(data)
 
 
 class PartWriter:
-    """Writes part `index` of a dataset, a block at a time, under a temporary name until it is whole.
+    """Writes part `index` of a dataset, a block at a time, as a draft until it is whole.
 
     Two attempts at one part write the same content and so the same name: whichever comes last is harmless.
     """
 
     def __init__(self, fs: FileSystem, directory: str, index: int, schema: pa.Schema) -> None:
         self._fs, self._directory, self._index, self._schema = fs, directory, index, schema
-        self._temporary = fs.join(directory, f"writing-{index:05d}-{uuid4().hex}")
         self._rows = 0
         self._part: Part | None = None
 
     def __enter__(self) -> Self:
-        self._file = _Hashing(self._fs.create(self._temporary))
+        self._draft = self._fs.draft(self._directory)
+        self._file = _Hashing(self._draft)
         try:
             schema = self._schema.with_metadata(_ONE_PAGE)
             self._writer = pq.ParquetWriter(self._file, schema, **_encoding(schema), store_schema=True)
         except (OSError, pa.ArrowException):
-            self._file.close()
-            self._fs.delete([self._temporary])
+            self._draft.discard()
             raise
         return self
 
@@ -143,25 +135,20 @@ class PartWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            self._close()
+            self._writer.close()  # also of a part that is given up, or its destructor would write to a closed file
+            if kind is None:
+                self._keep()
         except (OSError, ValueError, pa.ArrowException):  # a full disk, say
-            self._fs.delete([self._temporary])
             if kind is None:
                 raise
-            return
-        if kind is not None:
-            self._fs.delete([self._temporary])
-            return
+        finally:
+            self._draft.discard()
+
+    def _keep(self) -> None:
         checksum = self._file.sha256.hexdigest()
         name = f"part-{self._index:05d}-{checksum[:16]}.parquet"
-        self._fs.rename(self._temporary, self._fs.join(self._directory, name))
+        self._draft.keep(self._fs.join(self._directory, name))
         self._part = Part(name, self._rows, self._file.bytes, checksum)
-
-    def _close(self) -> None:
-        try:
-            self._writer.close()  # also of a part that is given up, or its destructor would write to a closed file
-        finally:
-            self._file.close()
 
 
 def _native(file: BinaryIO) -> pa.NativeFile:
@@ -184,16 +171,17 @@ class PartReader:
     DataError : the file is missing, is not the one that the manifest lists, or is no Parquet.
     """
 
-    def __init__(self, fs: FileSystem, directory: str, part: Part) -> None:
+    def __init__(self, fs: Readable, directory: str, part: Part) -> None:
         self.path = fs.join(directory, part.name)
         self.part = part
-        if (self.path, part.sha256) not in _CHECKED:
-            self._check(fs)
-            _CHECKED.add((self.path, part.sha256))
         try:
-            self._bytes = _native(fs.open(self.path))
+            file = fs.open(self.path)
         except FileNotFoundError:
-            raise self._gone() from None
+            raise DataError(f"{self.path}: the manifest lists this part but it is gone; run its stage again") from None
+        if (self.path, part.sha256) not in _CHECKED:
+            self._check(file)
+            _CHECKED.add((self.path, part.sha256))
+        self._bytes = _native(file)
         self._file = self._open()
 
     def _open(self) -> pq.ParquetFile:
@@ -205,18 +193,14 @@ class PartReader:
                 f"{self.path}: not a Parquet file ({error}); remove the dataset's manifest.json and run its stage again"
             ) from error
 
-    def _gone(self) -> DataError:
-        return DataError(f"{self.path}: the manifest lists this part but it is gone; run its stage again")
-
-    def _check(self, fs: FileSystem) -> None:
+    def _check(self, file: BinaryIO) -> None:
+        """Compare the checksum, and go back to the file's start: a store would send it a second time."""
         digest = hashlib.sha256()
-        try:
-            with fs.open(self.path) as file:
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
-        except FileNotFoundError:
-            raise self._gone() from None
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+        file.seek(0)
         if digest.hexdigest() != self.part.sha256:
+            file.close()
             raise DataError(
                 f"{self.path}: the content is not what its manifest says (sha256 differs); "
                 "remove the dataset's manifest.json and run its stage again"

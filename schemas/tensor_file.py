@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.filesystem import FileSystem
+from schemas.filesystem import Draft, FileSystem
 
 _PIECE_BYTES = 1 << 24
 _MOST_HEADER_BYTES = 1 << 20
@@ -27,7 +27,7 @@ class TensorFileError(ValueError):
     """The file is not what it should be; the message says in which way."""
 
 
-def write_tensors(fs: FileSystem, path: str, tensors: Tensors) -> str:
+def write_tensors(draft: Draft, tensors: Tensors) -> str:
     """Write float32 arrays, in the order of their names; the sha256 of the file, whose bytes depend on them alone."""
     header: dict[str, dict[str, object]] = {}
     end = 0
@@ -37,16 +37,15 @@ def write_tensors(fs: FileSystem, path: str, tensors: Tensors) -> str:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256()
-    with fs.create(path) as file:
-        for piece in (len(text).to_bytes(8, "little"), text):
-            digest.update(piece)
-            file.write(piece)
-        for name in sorted(tensors):
-            flat = np.ascontiguousarray(tensors[name], dtype="<f4").reshape(-1)
-            for at in range(0, len(flat), _PIECE_BYTES // 4):
-                content = flat[at : at + _PIECE_BYTES // 4].tobytes()
-                digest.update(content)
-                file.write(content)
+    for piece in (len(text).to_bytes(8, "little"), text):
+        digest.update(piece)
+        draft.write(piece)
+    for name in sorted(tensors):
+        flat = np.ascontiguousarray(tensors[name], dtype="<f4").reshape(-1)
+        for at in range(0, len(flat), _PIECE_BYTES // 4):
+            content = flat[at : at + _PIECE_BYTES // 4].tobytes()
+            digest.update(content)
+            draft.write(content)
     return digest.hexdigest()
 
 
@@ -62,9 +61,9 @@ def read_tensor_file(fs: FileSystem, path: str, sha256: str) -> dict[str, NDArra
     with fs.open(path) as file:
         while piece := file.read(_PIECE_BYTES):
             digest.update(piece)
-    if digest.hexdigest() != sha256:
-        raise TensorFileError("sha256 differs")
-    with fs.open(path) as file:
+        if digest.hexdigest() != sha256:
+            raise TensorFileError("sha256 differs")
+        file.seek(0)
         shapes = _read_header(file)
         found = {name: _read_array(file, shape) for name, shape in shapes.items()}
         if file.read(1):

@@ -85,6 +85,10 @@ class Store:
             aws_secret_access_key=SECRET_KEY,
         )
 
+    def holds(self, prefix: str) -> bool:
+        """Whether there is an object below a prefix."""
+        return self.client().list_objects_v2(Bucket=BUCKET, Prefix=prefix, MaxKeys=1)["KeyCount"] > 0
+
     def objects(self, prefix: str) -> dict[str, bytes]:
         """Every object below a prefix, by the rest of its key."""
         client, found = self.client(), dict[str, bytes]()

@@ -8,8 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deploy.flink.cluster import Cluster
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store whose credentials stand in the environment, that of a cluster that is started after it too."""
     pytest.importorskip("boto3", reason="boto3 is missing: install affinity-weighted-embedding[aws]")
     program = os.environ.get("AWE_MINIO")
     if not program:
@@ -30,7 +33,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     started.start()
     started.client().create_bucket(Bucket=BUCKET)
     try:
-        yield started
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in started.environment.items():
+                patch.setenv(name, value)
+            yield started
     finally:
         started.stop()
 
@@ -50,9 +56,12 @@ def kept(files: dict[str, bytes]) -> dict[str, bytes]:
     return {name: content for name, content in files.items() if name.endswith(ends)}
 
 
-def started(store: Store, name: str, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "pipelines", "run", f"--run=s3://{BUCKET}/{name}", *DIGITS, *store.flags, *flags]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**environment(), **store.environment})
+def started(store: Store, name: str, *flags: str, command: str = "run", **variables: str) -> subprocess.Popen[str]:
+    program = [sys.executable, "-m", "pipelines", command, f"--run=s3://{BUCKET}/{name}"]
+    everything = {**environment(), **variables}
+    return subprocess.Popen(
+        [*program, *DIGITS, *store.flags, *flags], stderr=subprocess.PIPE, text=True, env=everything
+    )
 
 
 def finished(store: Store, name: str, *flags: str) -> None:
@@ -63,7 +72,9 @@ def finished(store: Store, name: str, *flags: str) -> None:
 
 def test_a_run_in_a_bucket_has_the_bytes_of_a_run_in_a_folder(store: Store, reference: dict[str, bytes]) -> None:
     finished(store, "in-process")
-    assert kept(store.objects("in-process/")) == reference
+    objects = store.objects("in-process/")
+    assert kept(objects) == reference
+    assert [name for name in objects if "pending" in name or "writing" in name] == []
 
 
 def test_a_run_in_a_bucket_on_flink_has_them_too(
@@ -73,41 +84,101 @@ def test_a_run_in_a_bucket_on_flink_has_them_too(
     assert kept(store.objects("flink/")) == reference
 
 
-def test_nothing_that_a_run_keeps_holds_the_credentials(store: Store) -> None:
-    finished(store, "secrets", f"--s3_secret_access_key={SECRET_KEY}", "--s3_access_key_id=awe-tests")
-    holders = [name for name, content in store.objects("secrets/").items() if SECRET_KEY.encode() in content]
-    assert holders == []
+def test_credentials_given_as_options_reach_the_workers_and_are_kept_and_shown_nowhere(store: Store) -> None:
+    """Neither in an object, log and traceback included, nor in what is printed, nor in a child's command line."""
+    credentials = (f"--s3_secret_access_key={SECRET_KEY}", "--s3_access_key_id=awe-tests")
+    flags = (*credentials, "--runner=multi-processing", "--direct_num_workers=1")
+    none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    process = started(store, "secrets", *flags, command="ingest", **none)
+    shown = _command_lines_of_children(process)
+    _, ingested = process.communicate(timeout=1500)
+    assert process.returncode == 0, ingested
+    assert shown
+    _, trained = started(store, "secrets", *flags, command="train", **none).communicate(timeout=1500)
+    spoilt = next(name for name in store.objects("secrets/") if name.startswith("examples/test/part"))
+    store.client().put_object(Bucket=BUCKET, Key=f"secrets/{spoilt}", Body=b"another")
+    _, embedded = started(store, "secrets", *flags, command="embed", **none).communicate(timeout=1500)
+    _ends_in_one_line(embedded, "sha256 differs")
+    objects = store.objects("secrets/")
+    assert "log/embed-0-traceback.txt" in objects
+    assert [name for name, content in objects.items() if SECRET_KEY.encode() in content] == []
+    assert not any(SECRET_KEY in line for line in [*shown, ingested, trained, embedded])
 
 
-def test_a_store_that_is_away_for_ten_seconds_is_waited_for(store: Store, reference: dict[str, bytes]) -> None:
-    process = started(store, "away")
-    _wait_for_objects(store, "away/examples/")
+def _command_lines_of_children(process: subprocess.Popen[str]) -> set[str]:
+    found: set[str] = set()
+    parent = psutil.Process(process.pid)
+    while process.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            found |= {" ".join(child.cmdline()) for child in parent.children(recursive=True)}
+        time.sleep(0.05)
+    return found
+
+
+@pytest.mark.parametrize("stage", ["examples/train/part", "model-0/checkpoint", "predictions-1/"])
+def test_a_store_that_is_away_for_ten_seconds_is_waited_for(
+    store: Store, reference: dict[str, bytes], stage: str
+) -> None:
+    """In ingest, in a training, and while labels are ranked."""
+    name = f"away-{stage.partition('/')[0]}"
+    process = started(store, name)
+    _wait_for_objects(store, f"{name}/{stage}")
     store.stop()
     back = threading.Timer(10, store.start)
     back.start()
     _, words = process.communicate(timeout=1500)
     back.join()
     assert process.returncode == 0, words
-    assert kept(store.objects("away/")) == reference
+    assert "the store does not answer, asking again" in words
+    assert kept(store.objects(f"{name}/")) == reference
 
 
-def test_a_store_that_is_gone_for_good_ends_a_run_in_one_line(store: Store) -> None:
-    process = started(store, "gone")
-    _wait_for_objects(store, "gone/examples/")
+@pytest.mark.parametrize("stage", ["examples/train/part", "model-0/checkpoint"])
+def test_a_store_that_is_gone_for_good_ends_a_run_in_one_line(
+    store: Store, reference: dict[str, bytes], stage: str
+) -> None:
+    """And what is there when it is back is gone on with."""
+    name = f"gone-{stage.partition('/')[0]}"
+    process = started(store, name)
+    _wait_for_objects(store, f"{name}/{stage}")
     store.stop()
     try:
         _, words = process.communicate(timeout=1500)
     finally:
         store.start()
-    assert process.returncode == 1
-    last = words.strip().splitlines()[-1]
-    assert last.startswith("awe: ")
-    assert store.url in last
-    assert "Traceback" not in words
+    assert process.returncode == 1, words
+    _ends_in_one_line(words, f"the store {store.url} does not answer")
+    finished(store, name)
+    assert kept(store.objects(f"{name}/")) == reference
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "another", "SignatureDoesNotMatch"),
+        ("AWS_ACCESS_KEY_ID", "nobody", "InvalidAccessKeyId"),
+    ],
+)
+def test_wrong_credentials_are_refused_in_one_line_and_not_tried_again(
+    store: Store, variable: str, value: str, words: str
+) -> None:
+    process = started(store, "refused", **{variable: value})
+    _, said = process.communicate(timeout=1500)
+    assert process.returncode == 1, said
+    _ends_in_one_line(said, words)
+    assert "asking again" not in said
+    assert store.objects("refused/") == {}
+
+
+def _ends_in_one_line(said: str, words: str) -> None:
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("awe: s3://awe/")
+    assert words in last
+    assert "Traceback" not in said
 
 
 def _wait_for_objects(store: Store, prefix: str) -> None:
     deadline = time.monotonic() + 300
-    while not store.objects(prefix):
+    while not store.holds(prefix):
         assert time.monotonic() < deadline
         time.sleep(0.1)

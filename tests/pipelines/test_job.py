@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from pathlib import Path
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import DirectOptions, GoogleCloudOptions, SetupOptions, StandardOptions
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    S3Options,
+    SetupOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 
 from pipelines import counters, log
-from pipelines.errors import ConfigError, DataError, JobError, unwrap
+from pipelines.errors import ConfigError, DataError, JobError, StoreError, unwrap
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import RUNNERS, in_process, make_runner, pipeline_options, run_job, template_of
 
@@ -97,6 +105,26 @@ def test_counters_of_all_workers_are_added_and_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "count.json").read_text())["counters"] == found
 
 
+def _note_store(_: int) -> None:
+    counters.member("stores", str(FileSystems._pipeline_options.view_as(S3Options).s3_endpoint_url))
+
+
+def test_workers_in_processes_of_their_own_know_the_options_and_log_no_credentials(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    secret = "to-be-found-nowhere"
+    flags = ["--s3_endpoint_url=http://store.example", f"--s3_secret_access_key={secret}", "--direct_num_workers=1"]
+    options = pipeline_options("multi-processing", flags)
+    with caplog.at_level(logging.INFO), caplog.at_level(logging.INFO, "apache_beam"):
+        found = run_job(
+            "note", lambda p: p | beam.Create([1]) | beam.Map(_note_store), options, BeamFileSystem(), str(tmp_path)
+        )
+    assert found["stores"] == ["http://store.example"]
+    printed = capfd.readouterr()
+    assert caplog.text
+    assert secret not in caplog.text + printed.out + printed.err
+
+
 def _fail(element: int) -> int:
     if element == 7:
         raise DataError("own.npz: row 7: broken; mend it")
@@ -116,6 +144,14 @@ def test_a_workers_error_comes_back_as_its_one_line(tmp_path: Path, workers: int
         )
     assert str(raised.value) == "own.npz: row 7: broken; mend it"
     assert "_fail" in (tmp_path / "fail-traceback.txt").read_text()
+
+
+def test_a_store_that_a_worker_process_did_not_reach_is_told_from_wrong_data() -> None:
+    text = "Traceback\n  at\nschemas.errors.StoreError: s3://b/x: the store does not answer [while running 'y']\n"
+    found = unwrap(RuntimeError(text))
+    assert type(found) is StoreError
+    assert str(found) == "s3://b/x: the store does not answer"
+    assert type(unwrap(RuntimeError(text.replace("StoreError", "DataError")))) is DataError
 
 
 def test_an_error_without_one_of_ours_keeps_its_last_line() -> None:

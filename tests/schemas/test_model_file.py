@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from schemas.errors import DataError
-from schemas.filesystem import LocalFileSystem
+from schemas.filesystem import LocalDraft, LocalFileSystem
 from schemas.model_file import MODEL, ModelFile, find_model, read_tensors, write_model
 
 FS = LocalFileSystem()
@@ -158,15 +158,15 @@ def test_a_tensor_that_is_not_finite_is_neither_written_nor_read(tmp_path: Path,
 def test_a_crash_while_a_model_is_replaced_leaves_the_old_one_or_none(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     fs, directory = LocalFileSystem(), str(tmp_path / "model-0")
     write_model(fs, directory, "old", {"model": {"U": np.zeros((2, 2), np.float32)}}, {}, [])
-    for step in ("put", "rename"):
-        interrupted = LocalFileSystem()
 
-        def crash(*_: object) -> None:
-            raise KeyboardInterrupt
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
 
-        monkeypatch.setattr(interrupted, step, crash)
-        with pytest.raises(KeyboardInterrupt):
-            write_model(interrupted, directory, "new", {"model": {"U": np.ones((2, 2), np.float32)}}, {}, [])
+    for owner, step in ((LocalFileSystem, "put"), (LocalDraft, "keep"), (LocalDraft, "write")):
+        with monkeypatch.context() as crashing:
+            crashing.setattr(owner, step, crash)
+            with pytest.raises(KeyboardInterrupt):
+                write_model(fs, directory, "new", {"model": {"U": np.ones((2, 2), np.float32)}}, {}, [])
         found = find_model(fs, directory)
         if found is not None:
             assert found.recipe == "old"

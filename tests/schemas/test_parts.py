@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pytest
 
 from schemas import parts, tables
 from schemas.errors import DataError
-from schemas.filesystem import LocalFileSystem
+from schemas.filesystem import LocalDraft, LocalFileSystem
 from schemas.parts import Part, PartReader, PartWriter
 
 FS = LocalFileSystem()
@@ -111,17 +111,16 @@ def test_an_exception_leaves_no_file(tmp_path: Path, blocks: int) -> None:
 
 @pytest.mark.parametrize("room", [0, 10, 4000])
 def test_a_full_disk_leaves_no_part(tmp_path: Path, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    class FullDisk(BytesIO):
-        def write(self, content: Any) -> int:
-            if self.tell() + len(content) > room:
+    class FullDisk(LocalDraft):
+        written = 0
+
+        def write(self, content: bytes) -> int:
+            self.written += len(content)
+            if self.written > room:
                 raise OSError(28, "No space left on device")
             return super().write(content)
 
-    def create(self: LocalFileSystem, path: str) -> BytesIO:
-        Path(path).touch()
-        return FullDisk()
-
-    monkeypatch.setattr(LocalFileSystem, "create", create)
+    monkeypatch.setattr(LocalFileSystem, "draft", lambda self, directory: FullDisk(directory))
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path, [block(0, 3), block(3, 3000)])
     assert list(tmp_path.iterdir()) == []

@@ -35,7 +35,9 @@ def test_written_in_pieces_of_any_size_they_come_back_and_are_safetensors(
 ) -> None:
     monkeypatch.setattr(tensor_file, "_PIECE_BYTES", piece)
     path = str(tmp_path / "some.safetensors")
-    sha256 = write_tensors(FS, path, TENSORS)
+    draft = FS.draft(str(tmp_path))
+    sha256 = write_tensors(draft, TENSORS)
+    draft.keep(path)
     content = Path(path).read_bytes()
     assert sha256 == hashlib.sha256(content).hexdigest()
     same(read_tensor_file(FS, path, sha256), TENSORS)

@@ -1,6 +1,6 @@
 """The sharded k-nearest-neighbour join: for every query row its n nearest rows of the base.
 
-An element is a block, never a pair. The base is cut into shards (runs of parts). What is asked of it decides the tasks:
+An element is a block, never a pair. The base is cut into shards of whole parts. What is asked of it decides the tasks:
 
 - the base with itself: a task is a pair of shards (i, j), i ≤ j, whose products serve the rows of both;
 - other queries, where the base fits on a worker's scratch: a task is a few blocks of queries, which pass all shards;
@@ -22,6 +22,7 @@ By lists a row of a shard has 12 bytes more for every list that it visits, and a
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ _SAMPLED_BLOCKS = 4
 
 @dataclass(frozen=True)
 class Shard:
-    """A run of parts of the base: (position of the dataset in the base, the dataset, index of the part)."""
+    """Some parts of the base: (position of the dataset in the base, the dataset, index of the part)."""
 
     index: int
     places: tuple[tuple[int, VectorDataset, int], ...]
@@ -103,9 +104,9 @@ class Shard:
 def cut_into_shards(
     base: Sequence[VectorDataset], shards: int, known: Sequence[NeighbourDataset | None] = ()
 ) -> list[Shard]:
-    """The parts of the base that hold rows, in runs of about equal length; no more runs than parts.
+    """The parts of the base that hold rows, dealt to shards of about as many rows; no more shards than parts.
 
-    No run has parts of a dataset whose neighbours are known and of one whose are not: there is one run more, perhaps.
+    No shard has parts of a dataset whose neighbours are known and of one whose are not: there is one more, perhaps.
     """
     places = [
         (position, dataset, index)
@@ -114,12 +115,23 @@ def cut_into_shards(
         if part.rows
     ]
     old = [bool(known) and known[position] is not None for position, *_ in places]
-    runs: list[list[int]] = []
+    dealt: list[list[int]] = []
     for kind in (True, False):
-        mine = [i for i, is_old in enumerate(old) if is_old == kind]
+        mine = {i: places[i][1].manifest.parts[places[i][2]].rows for i, is_old in enumerate(old) if is_old == kind}
         share = -(-shards * len(mine) // max(1, len(places)))
-        runs += [run.tolist() for run in np.array_split(mine, min(share, len(mine)) or 1) if len(run)]
-    return [Shard(index, tuple(places[i] for i in run)) for index, run in enumerate(runs)]
+        dealt += _dealt(mine, min(share, len(mine)))
+    return [Shard(index, tuple(places[i] for i in sorted(some))) for index, some in enumerate(dealt)]
+
+
+def _dealt(rows: Mapping[int, int], shards: int) -> list[list[int]]:
+    """Parts by their rows, the largest first, each to the shard that has fewest so far."""
+    dealt: list[list[int]] = [[] for _ in range(shards)]
+    fewest = [(0, shard) for shard in range(shards)]
+    for part in sorted(rows, key=lambda part: (-rows[part], part)):
+        held, shard = heapq.heappop(fewest)
+        dealt[shard].append(part)
+        heapq.heappush(fewest, (held + rows[part], shard))
+    return dealt
 
 
 def _refuse_unknown(

@@ -16,6 +16,7 @@ setup(
         "scipy>=1.14,<2",
         "pyarrow>=18",
         "click>=8.1,<9",
+        "joblib>=1.3,<2",
         "liac-arff>=2.5,<3",
         "pydantic>=2.7,<3",
         "safetensors>=0.4.5,<1",
@@ -26,6 +27,7 @@ setup(
     extras_require={
         "aws": ["boto3>=1.34,<2"],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
+        "faiss": ["faiss-cpu>=1.8"],
         "fast": ["numba>=0.61"],
         "test": [
             "boto3>=1.34,<2",

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.arrangement import arrange, block_slices
-from awe_core.examples import Block, Features
+from awe_core.examples import Block
 from awe_core.ranking import Ranking
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class ArrangedBlocks:
         """The same examples, reweighted."""
         return replace(self, affinities=list(affinities))
 
-    def map(self, function: Callable[[Block], Features]) -> list[Features]:
+    def map(self, function: Callable[[Block], Result]) -> list[Result]:
         """A function of every block, in their order."""
         return [function(self[index]) for index in range(len(self.positions))]
 

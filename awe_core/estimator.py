@@ -1,48 +1,209 @@
-"""The whole run on arrays: the twin of the Beam pipeline, as a scikit-learn estimator."""
+"""The whole run on arrays, as scikit-learn estimators: `Wsabie`, and `AffinityWeightedEmbedding` on top of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Literal, get_args
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from awe_core import scoring
 from awe_core.affinity import LabelsById, knn_affinity, median_distance, smallest_hashes
-from awe_core.arranged import ArrangedBlocks, take
-from awe_core.arrangement import hash_fractions
-from awe_core.examples import Block, Features
+from awe_core.arranged import ArrangedBlocks
+from awe_core.arrangement import hash_key
+from awe_core.examples import Features
 from awe_core.gate import Gate, affinity_scale
 from awe_core.kernels import KernelName
-from awe_core.knn import prepare, search
+from awe_core.knn import Base, prepare, search
 from awe_core.knn.approximate import approximate_join
+from awe_core.label_ranker import LOWEST, LabelRanker, Scorer, WideModel, canonical, partial_targets
 from awe_core.model import Model
 from awe_core.neighbours import Neighbours
+from awe_core.optimisers import OptimiserName
 from awe_core.ranking import Ranking
-from awe_core.trainer import EpochRecord, TrainSettings, train
+from awe_core.rows import row_of_entry, runs
+from awe_core.samplers import Sampler
+from awe_core.similarity import Similarity
+from awe_core.trainer import train
 
 Method = Literal["wsabie", "knn-embedding", "gxf", "awe"]
 
 
-class AffinityWeightedEmbedding(BaseEstimator):
+class Wsabie(LabelRanker):
+    """Wsabie, f(x, y) = xᵀUᵀVy, trained by WARP (Weston, Bengio, Usunier 2011).
+
+    Parameters
+    ----------
+    D, C, margin, optimiser, learning_rate, batch, epochs, patience, sampler, similarity, label_bias, kernel
+        See `awe_core.settings.TrainSettings`.
+    validation_fraction : of the examples, held out by hash for early stopping; 0 trains for exactly `epochs`, as does a
+        data set so small that nobody is held out.
+    rows_per_part, block_rows : how the pipeline would cut the data.
+    random_state : an integer is the seed of all random streams; from None or a generator one is drawn.
+    n_jobs : threads; no result depends on it.
+    verbose : 1 prints a line an epoch.
+
+    Attributes
+    ----------
+    classes_, labels_per_row_, models_, history_, n_features_in_ : see `awe_core.label_ranker.LabelRanker`; models and
+        histories are lists of one.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> wsabie = Wsabie(D=8, epochs=3).fit(X[:1500] / 16, y[:1500])
+    >>> wsabie.predict(X[1500:] / 16).shape
+    (297,)
+    >>> tags = Wsabie(D=4, epochs=3).fit([[1.0, 0], [0, 1], [1, 1]], [["red"], ["blue"], ["blue", "red"]])
+    >>> tags.classes_.tolist()
+    ['blue', 'red']
+    """
+
+    def __init__(
+        self,
+        D: int = 64,
+        C: float = math.inf,
+        margin: float = 1.0,
+        optimiser: OptimiserName = "adagrad",
+        learning_rate: float = 0.1,
+        batch: int = 512,
+        epochs: int = 50,
+        patience: int = 5,
+        sampler: Sampler | Literal["auto"] = "auto",
+        similarity: Similarity = "dot",
+        label_bias: bool = False,
+        kernel: KernelName | Literal["auto"] = "auto",
+        validation_fraction: float = 0.1,
+        rows_per_part: int = 16384,
+        block_rows: int = 1024,
+        random_state: int | np.random.RandomState | None = 0,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.D = D
+        self.C = C
+        self.margin = margin
+        self.optimiser = optimiser
+        self.learning_rate = learning_rate
+        self.batch = batch
+        self.epochs = epochs
+        self.patience = patience
+        self.sampler = sampler
+        self.similarity = similarity
+        self.label_bias = label_bias
+        self.kernel = kernel
+        self.validation_fraction = validation_fraction
+        self.rows_per_part = rows_per_part
+        self.block_rows = block_rows
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def fit(
+        self,
+        X: ArrayLike | sp.spmatrix,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        ids: NDArray[np.int64] | None = None,
+        seen: sp.csr_matrix | None = None,
+    ) -> Self:
+        """Train anew. The parameters are those of `AffinityWeightedEmbedding.fit`."""
+        examples = self._begin(X, y, sample_weight, ids, seen, least_rows=1)
+        self._count_labels(examples.labels)
+        fit, validation = self._divided(examples)
+        shape = {"labels": len(self.classes_), "dimension": self.n_features_in_}
+        trained = train(
+            fit, validation, **shape, settings=self._settings(), seed=self._seed, on_progress=self._progress("Wsabie")
+        )
+        self.models_, self.history_, self._calls = [trained.model], [trained.history], 0
+        return self
+
+    def partial_fit(
+        self,
+        X: ArrayLike | sp.spmatrix,
+        y: Any,
+        classes: Iterable[Any] | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """One epoch over these rows, from the model and AdaGrad's sums as they stand.
+
+        Nothing is held out and nothing stops early; `epochs`, `patience` and `validation_fraction` are not looked at.
+        `labels_per_row_` is that of the last rows given.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`.
+        classes : all labels there will be, in the first call; an indicator's columns say it by themselves.
+        """
+        first = not hasattr(self, "models_")
+        targets = partial_targets(None if first else self._targets, y, classes)
+        features = validate_data(self, X, reset=first, accept_sparse="csr", dtype=np.float32)
+        if first:
+            self._settle(targets)
+        examples = self._examples(canonical(features), y, sample_weight)
+        self._count_labels(examples.labels)
+        calls = 0 if first else self._calls + 1
+        trained = train(
+            self._arranged(examples),
+            None,
+            labels=len(self.classes_),
+            dimension=self.n_features_in_,
+            settings=self._settings(epochs=1, warm_rate=1.0),
+            # An epoch's random streams are keyed by the seed: every call has one of its own.
+            seed=int(hash_key(self._seed, f"partial fit/{calls}")),
+            start=None if first else self.models_[0],
+            on_progress=self._progress(f"call {calls + 1}"),
+        )
+        history = [] if first else self.history_[0]
+        self.models_, self._calls = [trained.model], calls
+        self.history_ = [[*history, *(replace(record, epoch=len(history) + 1) for record in trained.history)]]
+        return self
+
+    def rank(self, X: ArrayLike | sp.spmatrix, k: int = 10, seen: sp.csr_matrix | None = None) -> Ranking:
+        """The k best labels of every row, best first, ties by label; `seen` [rows, labels] are not ranked."""
+        queries = self._queries(X, None, seen)
+        with threadpool_limits(1):
+            return queries.restore(queries.map(scoring.rank_by_model(self.models_[0], k)))
+
+    def _scorer(self) -> Scorer:
+        model = WideModel(self.models_[0])
+        return lambda features: model.scores(model.embed(features))
+
+
+@dataclass(frozen=True)
+class _Space:
+    """What the neighbours of an iteration are found in: the rows that were trained on, embedded by the model before.
+
+    Attributes
+    ----------
+    ids, vectors : int64 [rows], float32 [rows, D].
+    median : m, the unit of λx.
+    """
+
+    ids: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    median: float
+
+
+class AffinityWeightedEmbedding(LabelRanker):
     """Affinity Weighted Embedding, f(x, y) = (s·G(x, y) + b)·(xᵀUᵀVy + c) (Weston, Weiss, Yee 2013).
 
     Trains Wsabie, finds every example's nearest neighbours in its embedding, weighs their labels, and trains again
     with that weight; `iterations` times. The same configuration gives the same neighbours, G and predictions as the
-    pipeline.
+    pipeline. There is no `partial_fit`: new rows would change the neighbours, and so G, of all rows before them.
 
     Parameters
     ----------
     D, C, margin, optimiser, learning_rate, batch, epochs, patience, warm_start, warm_rate, sampler,
     label_bias, kernel
-        See `awe_core.trainer.TrainSettings`.
+        See `awe_core.settings.TrainSettings`.
     n, lambda_x, mode, epsilon, offset, bias
         Neighbours of an example, λx in units of 1 / median d², sum or max over the neighbours, ε, c, b.
     recall : of the neighbours of the examples that are trained on, the share to find; 1 finds all. Those of other rows
@@ -50,15 +211,15 @@ class AffinityWeightedEmbedding(BaseEstimator):
     iterations : T of the last iteration; 0 is Wsabie alone.
     validation_fraction : of the examples, held out by hash for early stopping.
     rows_per_part, block_rows : how the pipeline would cut the data.
-    random_state : the run's seed.
+    random_state : an integer is the run's seed; from None or a generator one is drawn.
+    n_jobs : threads; no result depends on it.
+    verbose : 1 prints a line an epoch.
 
     Attributes
     ----------
-    models_ : Model by iteration.
+    classes_, labels_per_row_, models_, history_, n_features_in_ : see `awe_core.label_ranker.LabelRanker`.
     gates_ : Gate by iteration; the first is None.
     medians_ : m by iteration; the first is None.
-    history_ : list of `EpochRecord` by iteration.
-    n_features_in_ : d.
 
     Examples
     --------
@@ -67,6 +228,8 @@ class AffinityWeightedEmbedding(BaseEstimator):
     >>> awe = AffinityWeightedEmbedding(D=8, n=10, epochs=3).fit(X[:1500] / 16, y[:1500, None] == range(10))
     >>> awe.predict_topk(X[1500:] / 16, k=3).shape
     (297, 3)
+    >>> awe.score(X[1500:] / 16, y[1500:, None] == range(10)) > 0.7
+    True
     """
 
     def __init__(
@@ -74,14 +237,14 @@ class AffinityWeightedEmbedding(BaseEstimator):
         D: int = 64,
         C: float = math.inf,
         margin: float = 1.0,
-        optimiser: Literal["adagrad", "sgd"] = "adagrad",
+        optimiser: OptimiserName = "adagrad",
         learning_rate: float = 0.1,
         batch: int = 512,
         epochs: int = 50,
         patience: int = 5,
         warm_start: bool = True,
         warm_rate: float = 0.25,
-        sampler: Literal["auto", "geometric", "rounds"] = "auto",
+        sampler: Sampler | Literal["auto"] = "auto",
         label_bias: bool = False,
         kernel: KernelName | Literal["auto"] = "auto",
         n: int = 20,
@@ -95,7 +258,9 @@ class AffinityWeightedEmbedding(BaseEstimator):
         validation_fraction: float = 0.1,
         rows_per_part: int = 16384,
         block_rows: int = 1024,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
+        n_jobs: int | None = None,
+        verbose: int = 0,
     ) -> None:
         self.D = D
         self.C = C
@@ -122,62 +287,84 @@ class AffinityWeightedEmbedding(BaseEstimator):
         self.rows_per_part = rows_per_part
         self.block_rows = block_rows
         self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
 
     def fit(
         self,
         X: ArrayLike | sp.spmatrix,
-        Y: ArrayLike | sp.spmatrix,
-        sample_weight: NDArray[np.float32] | None = None,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
         ids: NDArray[np.int64] | None = None,
         seen: sp.csr_matrix | None = None,
-    ) -> AffinityWeightedEmbedding:
+    ) -> Self:
         """Train all iterations.
 
         Parameters
         ----------
         X : [rows, d], dense or sparse; computed in float32.
-        Y : label indicators [rows, labels], dense or sparse.
-        sample_weight : float32 [rows], multiplies the step; does not enter G.
+        y : one class a row; or label indicators [rows, labels] of 0 and 1, dense or sparse; or a list of labels a row.
+        sample_weight : [rows], multiplies the step; does not enter G. A row of weight 0 is left out altogether, where
+            the pipeline keeps it as a neighbour.
         ids : int64 [rows], distinct; row numbers where not given. Hashes of them decide who is held out.
         seen : [rows, labels], labels that are never drawn as negatives.
+
+        Raises
+        ------
+        ValueError : X or y is not what it has to be, a parameter is out of range, or most rows have the same embedding.
+        FloatingPointError : training diverged.
         """
-        examples = _block(X, Y, ids, seen, sample_weight)
-        held_out = hash_fractions(self.random_state, "validation", examples.ids) < self.validation_fraction
-        fit = self._arranged(take(examples, np.flatnonzero(~held_out)))
-        validation = self._arranged(take(examples, np.flatnonzero(held_out)))
-        self.n_features_in_ = examples.features.shape[1]
-        self.labels_ = examples.labels.shape[1]
-        self.models_: list[Model] = []
+        if self.n < 1 or self.iterations < 0:
+            raise ValueError(f"n must be 1 or more and iterations 0 or more, not {self.n} and {self.iterations}")
+        examples = self._begin(X, y, sample_weight, ids, seen, least_rows=2 if self.iterations else 1)
+        self._count_labels(examples.labels)
+        fit, validation = self._divided(examples)
+        self.models_, self.history_ = [], []
         self.gates_: list[Gate | None] = []
         self.medians_: list[float | None] = []
-        self.history_: list[list[EpochRecord]] = []
-        self._base = fit
-        with threadpool_limits(1):
-            for iteration in range(self.iterations + 1):
-                gate, start = None, None
-                if iteration:
-                    self.medians_.append(self._median(iteration))
-                    fit = fit.with_affinities(self._affinities(fit, iteration))
-                    validation = validation.with_affinities(self._affinities(validation, iteration))
-                    gate = Gate(affinity_scale(fit), self.bias)
-                    start = self.models_[-1] if self.warm_start else None
-                else:
-                    self.medians_.append(None)
-                trained = train(
-                    fit,
-                    validation,
-                    labels=self.labels_,
-                    dimension=self.n_features_in_,
-                    settings=self._settings(iteration),
-                    seed=self.random_state,
-                    iteration=iteration,
-                    gate=gate,
-                    start=start,
-                )
-                self.models_.append(trained.model)
-                self.gates_.append(gate)
-                self.history_.append(trained.history)
+        self._spaces: list[_Space | None] = []
+        self._base_labels = LabelsById.of(fit.whole.ids, fit.whole.labels)
+        for iteration in range(self.iterations + 1):
+            if iteration:
+                fit, validation = self._reweighted(fit, validation, iteration)
+            else:
+                self._spaces.append(None)
+            self._train(fit, validation, iteration)
+        self.medians_ = [space.median if space else None for space in self._spaces]
         return self
+
+    def _reweighted(
+        self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int
+    ) -> tuple[ArrangedBlocks, ArrangedBlocks | None]:
+        """Both sides with G by the embedding of the iteration before, whose space is kept."""
+        with threadpool_limits(1):
+            model = self.models_[iteration - 1]
+            embeddings = fit.map(lambda block: model.embed(block.features))
+            ids, vectors = fit.whole.ids[np.concatenate(fit.positions)], np.concatenate(embeddings)
+            self._spaces.append(_Space(ids, vectors, self._median(ids, vectors)))
+            found = self._neighbours_within(fit, iteration) if self.recall < 1 else None
+            fit = fit.with_affinities(self._affinities(fit, iteration, own=True, found=found))
+            if validation is not None:
+                validation = validation.with_affinities(self._affinities(validation, iteration, own=True))
+        return fit, validation
+
+    def _train(self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int) -> None:
+        gate = Gate(affinity_scale(fit), self.bias) if iteration else None
+        trained = train(
+            fit,
+            validation,
+            labels=len(self.classes_),
+            dimension=self.n_features_in_,
+            settings=self._settings(offset=self.offset if iteration else 0.0),
+            seed=self._seed,
+            iteration=iteration,
+            gate=gate,
+            start=self.models_[-1] if iteration and self.warm_start else None,
+            on_progress=self._progress(f"iteration {iteration}"),
+        )
+        self.models_.append(trained.model)
+        self.gates_.append(gate)
+        self.history_.append(trained.history)
 
     def rank(
         self,
@@ -200,99 +387,109 @@ class AffinityWeightedEmbedding(BaseEstimator):
         seen : [rows, labels], labels that are not ranked.
         """
         check_is_fitted(self, "models_")
-        last = self.iterations if iteration is None else iteration
+        last = len(self.models_) - 1 if iteration is None else iteration
         chosen = method or ("awe" if last else "wsabie")
         if chosen not in get_args(Method) or (chosen != "wsabie" and not last):
             raise ValueError(f"method {chosen!r} is none of {', '.join(get_args(Method))} at iteration {last}")
-        rows = X.shape[0] if hasattr(X, "shape") else len(X)  # type: ignore[arg-type]
-        ids = _new_ids(self._base.whole.ids, rows) if ids is None else ids
-        queries = self._arranged(_block(X, sp.csr_matrix((rows, self.labels_)), ids, seen, None))
+        queries = self._queries(X, ids, seen)
         with threadpool_limits(1):
             if chosen == "wsabie":
                 rank = scoring.rank_by_model(self.models_[0], k)
             else:
-                queries = queries.with_affinities(self._affinities(queries, last))
+                queries = queries.with_affinities(self._affinities(queries, last, own=ids is not None))
                 rank = self._gated(chosen, last, k)
-            return queries.restore([rank(queries[index]) for index in range(len(queries.positions))])
-
-    def predict_topk(self, X: ArrayLike | sp.spmatrix, k: int = 10, **how: Any) -> NDArray[np.int64]:
-        """Label ids of `rank` as a rectangle, int64 [rows, k], −1 where a list has ended."""
-        return self.rank(X, k, **how).padded(k)
+            return queries.restore(queries.map(rank))
 
     def affinity(
         self, X: ArrayLike | sp.spmatrix, ids: NDArray[np.int64] | None = None, iteration: int | None = None
     ) -> sp.csr_matrix:
         """G(x, y) of every row: CSR float32 [rows, labels] whose structure is the candidates."""
-        check_is_fitted(self, "models_")
-        rows = X.shape[0] if hasattr(X, "shape") else len(X)  # type: ignore[arg-type]
-        ids = _new_ids(self._base.whole.ids, rows) if ids is None else ids
-        queries = self._arranged(_block(X, sp.csr_matrix((rows, self.labels_)), ids, None, None))
+        queries = self._queries(X, ids, None)
+        last = len(self.models_) - 1 if iteration is None else iteration
         with threadpool_limits(1):
-            blocks = self._affinities(queries, self.iterations if iteration is None else iteration)
+            blocks = self._affinities(queries, last, own=ids is not None)
         order = np.concatenate([np.zeros(0, np.intp), *queries.positions])
         return sp.csr_matrix(sp.vstack(blocks, format="csr")[np.argsort(order)])
 
-    def _settings(self, iteration: int) -> TrainSettings:
-        return TrainSettings(
-            D=self.D,
-            C=self.C,
-            margin=self.margin,
-            optimiser=self.optimiser,
-            learning_rate=self.learning_rate,
-            batch=self.batch,
-            epochs=self.epochs,
-            patience=self.patience,
-            warm_start=self.warm_start,
-            warm_rate=self.warm_rate,
-            offset=self.offset if iteration else 0.0,
-            sampler=self.sampler,
-            label_bias=self.label_bias,
-            kernel=self.kernel,
-        )
+    def _scorer(self) -> Scorer:
+        last, gate = len(self.models_) - 1, self.gates_[-1]
+        model = WideModel(self.models_[last])
+        if gate is None:
+            return lambda features: model.scores(model.embed(features))
+        space, before = self._space(last), WideModel(self.models_[last - 1])
+        base = prepare(space.ids, space.vectors)
 
-    def _arranged(self, examples: Block) -> ArrangedBlocks:
-        return ArrangedBlocks(examples, self.random_state, self.rows_per_part, self.block_rows)
+        def scores(features: Features) -> NDArray[np.float64]:
+            queries = np.arange(features.shape[0]), before.embed(features)
+            affinity = self._affinity_of(self._nearest(base, [queries], own=False)[0], last)
+            embedding = model.embed(features)
+            if not gate.bias:
+                return self._candidate_scores(gate, embedding, affinity)
+            weights = np.full(affinity.shape, gate.bias)
+            weights[row_of_entry(affinity), affinity.indices] += gate.scale * affinity.data
+            return weights * (model.scores(embedding) + self.models_[last].offset)
 
-    def _embedded_base(self, iteration: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        model = self.models_[iteration - 1]
-        order = np.concatenate(self._base.positions)
-        return self._base.whole.ids[order], np.concatenate(self._base.map(lambda block: model.embed(block.features)))
+        return scores
 
-    def _median(self, iteration: int) -> float:
-        ids, vectors = self._embedded_base(iteration)
-        sample = smallest_hashes(self.random_state, ids)
+    def _candidate_scores(
+        self, gate: Gate, embedding: NDArray[np.float32], affinity: sp.csr_matrix
+    ) -> NDArray[np.float64]:
+        scores = np.full(affinity.shape, LOWEST)
+        gated = scoring.gated_scores(self.models_[-1], gate, embedding.astype(np.float64), affinity)
+        scores[row_of_entry(gated), gated.indices] = gated.data
+        return scores
+
+    # --- Neighbours ---
+
+    def _space(self, iteration: int) -> _Space:
+        space = self._spaces[iteration]
+        if space is None:
+            raise ValueError(f"iteration {iteration} has no affinity; the first that has one is 1")
+        return space
+
+    def _median(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> float:
+        sample = smallest_hashes(self._seed, ids)
         base = prepare(ids, vectors)
-        runs = [sample[start : start + self.block_rows] for start in range(0, len(sample), self.block_rows)]
-        found = [search(base, base.alike(ids[run], vectors[run]), self.n) for run in runs]
+        with self._workers() as workers:
+            found = [
+                search(base, base.alike(ids[these], vectors[these]), self.n, run=workers.each)
+                for these in (sample[rows] for rows in runs(len(sample), self.block_rows))
+            ]
         return median_distance(np.concatenate([near.distances for near in found]))
 
-    def neighbours(self, queries: ArrangedBlocks, iteration: int) -> list[Neighbours]:
-        """The join: neighbours of every block of queries in the embedding of the iteration before."""
-        if self.recall < 1 and queries.whole is self._base.whole:
-            return self._approximate_neighbours(iteration)
-        base, model = prepare(*self._embedded_base(iteration)), self.models_[iteration - 1]
-        found = []
-        for index in range(len(queries.positions)):
-            block = queries[index]
-            found.append(search(base, base.alike(block.ids, model.embed(block.features)), self.n))
-        return found
-
-    def _approximate_neighbours(self, iteration: int) -> list[Neighbours]:
+    def _neighbours_within(self, fit: ArrangedBlocks, iteration: int) -> list[Neighbours]:
         """Of every block of the base, in the base; found by lists."""
-        ids, vectors = self._embedded_base(iteration)
-        found, _ = approximate_join(ids, vectors, self.n, self.recall, self.random_state)
-        ends = np.cumsum([len(rows) for rows in self._base.positions])
-        rows = [slice(end - len(these), end) for end, these in zip(ends, self._base.positions, strict=True)]
+        space = self._space(iteration)
+        found, _ = approximate_join(space.ids, space.vectors, self.n, self.recall, self._seed, threads=self._threads())
+        ends = np.cumsum(fit.rows_of_block)
+        rows = [slice(end - length, end) for end, length in zip(ends, fit.rows_of_block, strict=True)]
         return [replace(found, ids=found.ids[these], distances=found.distances[these]) for these in rows]
 
-    def _affinities(self, queries: ArrangedBlocks, iteration: int) -> list[sp.csr_matrix]:
-        labels = LabelsById.of(self._base.whole.ids, self._base.whole.labels)
-        median = self.medians_[iteration]
-        assert median is not None
-        return [
-            knn_affinity(found, labels, self.lambda_x / median, self.mode, self.epsilon)
-            for found in self.neighbours(queries, iteration)
-        ]
+    def _nearest(
+        self, base: Base, several: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]], own: bool
+    ) -> list[Neighbours]:
+        """The neighbours of embedded rows, (ids, vectors); where the ids are their `own`, none is its own neighbour."""
+        with self._workers() as workers:
+            return [
+                search(base, base.alike(ids, vectors), self.n, leave_self_out=own, run=workers.each)
+                for ids, vectors in several
+            ]
+
+    def _affinities(
+        self, queries: ArrangedBlocks, iteration: int, own: bool, found: list[Neighbours] | None = None
+    ) -> list[sp.csr_matrix]:
+        """G of every block of queries, whose neighbours may be `found` already."""
+        model = self.models_[iteration - 1]
+        if found is None:
+            blocks = (queries[index] for index in range(len(queries.positions)))
+            space = self._space(iteration)
+            base = prepare(space.ids, space.vectors)
+            found = self._nearest(base, ((b.ids, model.embed(b.features)) for b in blocks), own)
+        return [self._affinity_of(near, iteration) for near in found]
+
+    def _affinity_of(self, found: Neighbours, iteration: int) -> sp.csr_matrix:
+        rate = self.lambda_x / self._space(iteration).median
+        return knn_affinity(found, self._base_labels, rate, self.mode, self.epsilon)
 
     def _gated(self, method: str, iteration: int, k: int) -> scoring.Rank:
         gate, model = self.gates_[iteration], self.models_[iteration]
@@ -303,38 +500,3 @@ class AffinityWeightedEmbedding(BaseEstimator):
             before = self.models_[iteration - 1]
             return scoring.rank_by_gated_model(Model(before.U, before.V, model.offset), gate, k)
         return scoring.rank_by_gated_model(model, gate, k)
-
-
-def _block(
-    X: ArrayLike | sp.spmatrix,
-    Y: ArrayLike | sp.spmatrix,
-    ids: NDArray[np.int64] | None,
-    seen: sp.csr_matrix | None,
-    weight: NDArray[np.float32] | None,
-) -> Block:
-    features: Features = check_array(X, accept_sparse="csr", dtype=np.float32, input_name="X")
-    features = _sorted_copy(features) if sp.issparse(features) else features
-    labels = _sorted_copy(Y)
-    labels.eliminate_zeros()
-    rows = features.shape[0]
-    if labels.shape[0] != rows:
-        raise ValueError(f"X has {rows} rows and Y {labels.shape[0]}")
-    return Block(
-        ids=np.arange(rows) if ids is None else np.asarray(ids, np.int64),
-        features=features,
-        labels=labels,
-        seen=sp.csr_matrix(labels.shape, dtype=np.float32) if seen is None else _sorted_copy(seen),
-        weight=np.ones(rows, np.float32) if weight is None else np.asarray(weight, np.float32),
-    )
-
-
-def _sorted_copy(matrix: ArrayLike | sp.spmatrix) -> sp.csr_matrix:
-    """As CSR with sorted indices; what the caller gave stays as it was."""
-    rows = sp.csr_matrix(matrix, copy=True)
-    rows.sort_indices()
-    return rows
-
-
-def _new_ids(known: Sequence[int] | NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    """Ids for rows that were never trained on."""
-    return np.arange(rows, dtype=np.int64) + int(np.max(known, initial=-1)) + 1

@@ -80,12 +80,12 @@ def combined(parts: Iterable[Moments]) -> Moments:
     return total
 
 
-def standard(features: Features, moments: Moments) -> Features:
+def standard(features: Features, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> Features:
     """(x − mean) / deviation. Sparse x is divided only: taking the mean away would fill it."""
     if isinstance(features, sp.csr_matrix):
-        data = (features.data / moments.deviation[features.indices]).astype(np.float32)
+        data = (features.data / deviation[features.indices]).astype(np.float32)
         return sp.csr_matrix((data, features.indices, features.indptr), shape=features.shape)
-    return ((features - moments.mean) / moments.deviation).astype(np.float32)
+    return ((features - mean) / deviation).astype(np.float32)
 
 
 def unit_length(features: Features) -> Features:

@@ -83,7 +83,7 @@ def rank_by_gated_model(model: Model, gate: Gate, k: int) -> Rank:
     return rank
 
 
-def gated_scores(model: Model, gate: Gate, embedding: NDArray[np.float32], affinity: sp.csr_matrix) -> sp.csr_matrix:
+def gated_scores(model: Model, gate: Gate, embedding: NDArray[np.floating], affinity: sp.csr_matrix) -> sp.csr_matrix:
     """(s·G + b)·(xᵀUᵀVy + c) of the candidates: float64 CSR in the structure of `affinity`."""
     rows = row_of_entry(affinity)
     linear = np.empty(affinity.nnz)

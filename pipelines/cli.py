@@ -20,7 +20,21 @@ from apache_beam.io.filesystems import FileSystems
 from threadpoolctl import threadpool_limits
 
 from awe_core.knn.metric import Metric
-from pipelines import affinity, annotate, embed, evaluate, ingest, knn, log, plan, results_table, train
+from pipelines import (
+    affinity,
+    annotate,
+    annotate_input,
+    embed,
+    evaluate,
+    ingest,
+    knn,
+    log,
+    plan,
+    results_table,
+    train,
+)
+from pipelines.annotate_input import FORMATS as NEW_ROWS
+from pipelines.commands import COMMANDS
 from pipelines.config import Config, load_config, parse_overrides
 from pipelines.errors import ConfigError, DataError, JobError, StoreError
 from pipelines.filesystem import BeamFileSystem
@@ -34,10 +48,9 @@ STAGES: dict[str, tuple[Stage, int]] = {
     "embed": (embed.main, 0),
     "affinity": (affinity.main, 1),
     "train": (train.main, 0),
-    "annotate": (annotate.main, 0),
     "evaluate": (evaluate.main, 0),
 }
-"""The stages of an iteration, and the first iteration that has the stage."""
+"""Stages of an iteration, and the first one that has the stage; `annotate` has a command of its own below."""
 
 _OPTIONS = [
     click.option("--config", "config_path", metavar="FILE", help="TOML of the experiment; defaults where not given."),
@@ -138,10 +151,48 @@ for _name, _summary in {
     "train": "examples or reweighted examples → model-T, by WARP on this machine.",
     "embed": "examples, model-T → embeddings-T.",
     "affinity": "embeddings-(T−1) → neighbours → G → reweighted-T.",
-    "annotate": "examples, models → the k best labels by every method of iteration T.",
     "evaluate": "predictions-T → results.json.",
 }.items():
     _add_stage(_name, *STAGES[_name], _summary)
+
+
+@_command(
+    "annotate", "examples, models → the k best labels by every method of iteration T; or, with --input, of new rows."
+)
+@click.option(
+    "--iteration", type=click.IntRange(min=0), metavar="T", help="0 is Wsabie.  [default: 0; with --input, the last]"
+)
+@click.option("--input", "inputs", multiple=True, metavar="PATH", help="New rows: a file or pattern; may be repeated.")
+@click.option("--output", metavar="DIR", help="Where the annotations of new rows go.")
+@click.option("--format", "format_", type=click.Choice(NEW_ROWS), help="Of new rows, as data.format.  [default: found]")
+@click.option("--k", type=click.IntRange(min=1), help="Labels of a new row.  [default: the run's evaluate.k]")
+def _annotate(
+    iteration: int | None,
+    inputs: tuple[str, ...],
+    output: str | None,
+    format_: str | None,
+    k: int | None,
+    config_path: str | None,
+    run_root: str,
+    runner: str,
+    flags: Sequence[str],
+) -> None:
+    if not inputs:
+        if output or format_ or k:
+            raise ConfigError("--output, --format and --k go with --input=PATH")
+        context = _context(config_path, run_root, runner, flags)
+        for lane in context.run.lanes(context.config):
+            annotate.main(context, lane, iteration or 0)
+        context.write_configuration()
+        return
+    if not output:
+        raise ConfigError("--input needs --output=DIR, where the annotations go")
+    if config_path or any("." in flag.partition("=")[0] for flag in flags):
+        raise ConfigError("--input takes all settings from the run; leave out --config and --section.key")
+    options = pipeline_options(runner, flags)
+    FileSystems.set_options(options)
+    request = annotate_input.Request(run_root, iteration, inputs, format_, output, k)
+    click.echo(annotate_input.main(options, request))
 
 
 @_command("run", "All stages of all iterations, skipping what is up to date; ends in the table of results.")
@@ -269,6 +320,10 @@ def expected_rows(context: Context) -> set[results_table.RowKey]:
         for method in config.methods(iteration, facts)
         for split in lane.ranked
     }
+
+
+for _asked in COMMANDS:
+    cli.add_command(_asked)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

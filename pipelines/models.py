@@ -29,20 +29,42 @@ def model_bytes(described: ModelFile, dimension: int, labels: int) -> int:
 
 
 def load_model(fs: FileSystem, directory: str, described: ModelFile, warm: bool = False) -> Model:
-    """U, V and c; with `warm` also the optimiser's accumulators."""
+    """U, V and c; with `warm` also the optimiser's accumulators.
+
+    Raises DataError where a tensor is missing, not finite, or not of the shape that goes with the others.
+    """
     tensors = read_tensors(fs, directory, described, "model")
     state = read_tensors(fs, directory, described, WARM) if warm and f"{WARM}.safetensors" in described.files else {}
+    settings = described.facts["settings"]
     try:
-        similarity = described.facts["settings"].get("similarity", "dot")
-        return Model(tensors["U"], tensors["V"], float(described.facts["offset"]), state, similarity)
+        model = Model(
+            tensors["U"], tensors["V"], float(described.facts["offset"]), state, settings.get("similarity", "dot")
+        )
     except KeyError as error:
         raise DataError(f"{directory}/model.safetensors: tensor {error} is missing; train again") from error
+    for name, rows in (("U", model.U), ("V", model.V)):
+        if rows.ndim != 2 or rows.shape[1] != settings["D"]:
+            raise _misshapen(directory, "model", name, rows.shape, f"[rows, {settings['D']}]")
+    expected = {"U": model.U.shape, "V": model.V.shape, "offset": (1,)}
+    for name, sums in state.items():
+        if sums.shape != expected.get(name):
+            raise _misshapen(directory, WARM, name, sums.shape, str(list(expected.get(name, ()))))
+    return model
 
 
 def load_ridge(fs: FileSystem, directory: str, described: ModelFile) -> Ridge:
     """The ridge baseline that was fitted beside model-0."""
     tensors = read_tensors(fs, directory, described, "ridge")
-    return Ridge(tensors["weights"], tensors["intercept"])
+    weights, intercept = tensors["weights"], tensors["intercept"]
+    if weights.ndim != 2 or intercept.shape != weights.shape[1:]:
+        raise _misshapen(directory, "ridge", "intercept", intercept.shape, f"{list(weights.shape[1:])}")
+    return Ridge(weights, intercept)
+
+
+def _misshapen(directory: str, stem: str, name: str, shape: tuple[int, ...], expected: str) -> DataError:
+    return DataError(
+        f"{directory}/{stem}.safetensors: tensor {name} is {list(shape)} where {expected} belongs; train again"
+    )
 
 
 def gate_of(facts: dict[str, Any]) -> Gate:

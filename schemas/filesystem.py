@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 from uuid import uuid4
 
 DRAFT = "writing-"
@@ -109,6 +111,30 @@ class LocalFileSystem:
     def delete(self, paths: Sequence[str]) -> None:
         for path in paths:
             Path(path).unlink(missing_ok=True)
+
+
+class DraftFile(io.RawIOBase):
+    """A draft as Arrow wants a file that it writes."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        return self._draft.write(bytes(content))
+
+
+@contextmanager
+def written(fs: FileSystem, path: str) -> Iterator[DraftFile]:
+    """A file to be written, which has its path when all of it is there; where writing fails, nothing stays."""
+    draft = fs.draft(os.path.dirname(path))
+    try:
+        yield DraftFile(draft)
+        draft.keep(path)
+    finally:
+        draft.discard()
 
 
 def read_bytes(fs: Readable, path: str) -> bytes:

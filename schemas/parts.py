@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.errors import DataError
-from schemas.filesystem import Draft, FileSystem, Readable
+from schemas.filesystem import Draft, DraftFile, FileSystem, Readable
 
 _CHECKED: set[tuple[str, str]] = set()
 """(path, sha256) of the parts that this process has read whole once and found right."""
@@ -74,20 +74,18 @@ def _leaf(column: pa.DataType) -> pa.DataType:
     return column.value_type if pa.types.is_nested(column) else column
 
 
-class _Hashing(io.RawIOBase):
+class _Hashing(DraftFile):
     """Hands on what is written, hashing and counting it."""
 
     def __init__(self, draft: Draft) -> None:
-        self._draft, self.sha256, self.bytes = draft, hashlib.sha256(), 0
-
-    def writable(self) -> bool:
-        return True
+        super().__init__(draft)
+        self.sha256, self.bytes = hashlib.sha256(), 0
 
     def write(self, content: Any) -> int:
         data = bytes(content)
         self.sha256.update(data)
         self.bytes += len(data)
-        return self._draft.write(data)
+        return super().write(data)
 
 
 class PartWriter:

@@ -87,6 +87,18 @@ def predictions(key: bool = False) -> pa.Schema:
     )
 
 
+def explained(key: bool = False) -> pa.Schema:
+    """Predictions and why: parallel to `labels`, their names, xᵀUᵀVy + c, and the neighbours that have the label.
+
+    With s and b of the manifest's facts a score is (s · (the sum, or maximum, of `weights`) + b) · `linear`; where
+    there are no such facts, `linear` itself.
+    """
+    doubles = pa.list_(pa.float64())
+    extra = [("names", pa.list_(pa.string())), ("linear", doubles)]
+    extra += [("neighbours", pa.list_(pa.list_(pa.int64()))), ("weights", pa.list_(doubles))]
+    return pa.schema([*predictions(key), *(_required(name, kind) for name, kind in extra)])
+
+
 def rejects() -> pa.Schema:
     """Rows that were refused: where they stood, why, and what they looked like."""
     return pa.schema(

@@ -172,6 +172,8 @@ def survey(file: BinaryIO, path: str, given: Given) -> Survey:
         rows, d = archive.x().shape
         if rows == 0:
             raise DataError(f"{path}: X has no row; give a file with rows, or leave it out")
+        if not given.labelled:
+            return Survey(path, rows, False, d, None, np.zeros(0, np.int64), ids=archive.ids(rows))
         names = archive.label_names()
         y = archive.y(rows)
         share, values = _labels_met(y, names)
@@ -228,14 +230,14 @@ def read(file: BinaryIO, path: str, given: Given, survey: Survey) -> Iterator[Ra
     """The rows of the file in blocks."""
     with _Archive(file, path) as archive:
         x = archive.x()
-        y = archive.y(survey.rows)
+        y = archive.y(survey.rows) if given.labelled else None
         ids = archive.ids(survey.rows)
         weight = archive.weight(survey.rows)
         limit = block_rows(survey.d)
         for start in range(0, survey.rows, limit):
             stop = min(start + limit, survey.rows)
             features = x.rows(start, stop)
-            labels = y.rows(start, stop).reshape(stop - start, -1)
+            labels = _no_labels(stop - start) if y is None else y.rows(start, stop).reshape(stop - start, -1)
             flat, indptr, reasons = labels_of(labels, bool(survey.indicator), survey.label_names)
             rows = np.arange(start, stop, dtype=np.int64)
             block = RawBlock(
@@ -249,6 +251,10 @@ def read(file: BinaryIO, path: str, given: Given, survey: Survey) -> Iterator[Ra
                 weight=None if weight is None else weight[start:stop],
             )
             yield screened(block, reasons, _shown_row(features, labels))
+
+
+def _no_labels(rows: int) -> NDArray[np.int64]:
+    return np.zeros((rows, 0), np.int64)
 
 
 def _shown_row(features: NDArray[Any], labels: NDArray[Any]) -> Any:

@@ -50,10 +50,11 @@ def survey(file: BinaryIO, path: str, given: Given) -> Survey:
         rows = parquet.metadata.num_rows
         if not rows:
             raise DataError(f"{path}: the file has no row; give a file with rows, or leave it out")
-        label = _label_column(schema, path)
+        label = _label_column(schema, path) if given.labelled else None
         met = Distinct()
-        for batch in _batches(parquet, [label], BLOCK_ROWS, path):
-            met.add(_labels(batch.column(label), {})[0])
+        if label is not None:
+            for batch in _batches(parquet, [label], BLOCK_ROWS, path):
+                met.add(_labels(batch.column(label), {})[0])
         ids, keyed = _all_ids(parquet, path)
         width = _width(parquet, sparse, path)
         if not sparse and not width:
@@ -89,9 +90,9 @@ def read(file: BinaryIO, path: str, given: Given, survey: Survey) -> Iterator[Ra
     """The rows of the file in blocks."""
     with _opened(file, path) as parquet:
         schema = parquet.schema_arrow
-        label = _label_column(schema, path)
+        label = _label_column(schema, path) if given.labelled else None
         wanted = [_INDICES, _VALUES] if survey.sparse else [_FEATURES]
-        columns = [*wanted, label, *(name for name in ("id", "weight") if name in schema.names)]
+        columns = [*wanted, *([label] if label else []), *(name for name in ("id", "weight") if name in schema.names)]
         start = 0
         limit = BLOCK_ROWS if survey.sparse else block_rows(survey.d)
         for batch in _batches(parquet, columns, limit, path):
@@ -161,14 +162,14 @@ def _label_column(schema: pa.Schema, path: str) -> str:
     return found[0]
 
 
-def _block(batch: pa.RecordBatch, start: int, path: str, label: str, survey: Survey) -> RawBlock:
+def _block(batch: pa.RecordBatch, start: int, path: str, label: str | None, survey: Survey) -> RawBlock:
     reasons: dict[int, str] = {}
     if survey.sparse:
         pairs = _sparse_pairs(batch.column(_INDICES), batch.column(_VALUES), reasons)
         features: Any = sparse_rows(pairs, survey.d)
     else:
         features = _dense(batch.column(_FEATURES), survey.d, reasons)
-    labels, indptr = _labels(batch.column(label), reasons)
+    labels, indptr = _labels(batch.column(label), reasons) if label else _no_labels(len(batch))
     ids, keys = _ids(batch.column("id"), reasons) if "id" in batch.schema.names else (None, None)
     rows = np.arange(start, start + len(batch), dtype=np.int64)
     weight = None
@@ -256,6 +257,10 @@ def _labels(column: pa.Array, reasons: dict[int, str]) -> tuple[Values, NDArray[
     kept = np.ones(len(lengths), dtype=bool)
     kept[list(reasons)] = False
     return values[kept[row_of]], np.concatenate([[0], np.cumsum(np.where(kept, lengths, 0))]).astype(np.int64)
+
+
+def _no_labels(rows: int) -> tuple[Values, NDArray[np.int64]]:
+    return np.zeros(0, np.int64), np.zeros(rows + 1, np.int64)
 
 
 def _whole_labels(given: NDArray[Any], row_of: NDArray[np.intp], reasons: dict[int, str]) -> NDArray[np.int64]:

@@ -40,10 +40,12 @@ class Given:
     ----------
     label_names : the label list that comes with the file (the XML of an ARFF file), if any.
     min_rating : interactions rated below it are left out; None keeps them all.
+    labelled : whether rows have labels to be read; where not, tables need no column of them.
     """
 
     label_names: tuple[str, ...] | None = None
     min_rating: float | None = None
+    labelled: bool = True
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def scaled(rows: ExampleRows, scale: str, moments: Moments | None) -> ExampleRow
     if scale == "unit":
         return rows.with_features(unit_length(rows.features))
     if moments is not None:
-        return rows.with_features(standard(rows.features, moments))
+        return rows.with_features(standard(rows.features, moments.mean, moments.deviation))
     return rows
 
 

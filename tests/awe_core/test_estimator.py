@@ -1,17 +1,249 @@
-"""The estimator hands its settings on to the trainer."""
+"""The estimators keep scikit-learn's contracts, and hand their settings on to the trainer."""
 
 from __future__ import annotations
 
+import doctest
+import warnings
+from typing import Any
+
+import joblib
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import DataConversionWarning
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
 
-from awe_core import course
-from awe_core.estimator import AffinityWeightedEmbedding
+from awe_core import course, estimator
+from awe_core.arranged import ArrangedBlocks
+from awe_core.estimator import AffinityWeightedEmbedding, Wsabie
+from awe_core.examples import Block
+from awe_core.model import initial_model
+from awe_core.trainer import TrainSettings, train
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 5)).astype(np.float32)
-Y = np.eye(3)[RNG.integers(0, 3, 60)]
+y = RNG.integers(0, 3, 60)
+Y = np.eye(3)[y]
 SMALL = {"D": 2, "epochs": 1, "n": 3, "batch": 16}
+BOTH = [Wsabie(D=8, epochs=8, batch=64), AffinityWeightedEmbedding(D=8, epochs=8, batch=64, n=10)]
+DIGITS, DIGIT = load_digits(return_X_y=True)
+DIGITS = DIGITS[:600] / 16
+DIGIT = DIGIT[:600]
+
+ONLY_IN_EXPECTATION = dict.fromkeys(
+    ["check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"],
+    "negatives are drawn at random, and each copy of a row draws its own; of AffinityWeightedEmbedding copies are "
+    "neighbours too, and weights do not enter G. In expectation it holds: see the test below",
+)
+
+
+def name(model: Any) -> str:
+    return type(model).__name__
+
+
+@pytest.mark.parametrize("model", [Wsabie(), AffinityWeightedEmbedding()], ids=name)
+def test_scikit_learns_own_checks(model: Any) -> None:
+    found = check_estimator(model, expected_failed_checks=ONLY_IN_EXPECTATION, on_skip=None, on_fail=None)
+    failed = {check["check_name"]: check["exception"] for check in found if check["status"] == "failed"}
+    assert failed == {}
+    assert {check["check_name"] for check in found if check["status"] == "xfail"} == set(ONLY_IN_EXPECTATION)
+    assert sum(check["status"] == "passed" for check in found) > 50
+
+
+def test_a_weight_of_two_is_two_copies_in_expectation() -> None:
+    """One step from one model: its mean over the draws is the same, and without the weights it is another."""
+    weight = np.array([2] * 4 + [1] * 8)
+    copies = np.repeat(np.arange(12), weight)
+    begin = initial_model(5, 3, 2, seed=1, iteration=0)
+    how = TrainSettings(
+        D=2, C=np.inf, learning_rate=0.1, batch=1024, epochs=1, patience=1, optimiser="sgd", warm_rate=1
+    )
+
+    def moved(rows: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
+        labels = sp.csr_matrix(Y[rows])
+        block = Block(np.arange(len(rows)), X[rows], labels, 0 * labels, weights.astype(np.float32))
+        model = train(ArrangedBlocks(block, seed, 64, 64), None, 3, 5, how, seed, start=begin).model
+        return np.concatenate([model.U.ravel(), model.V.ravel()])
+
+    def standard_errors_apart(weights: np.ndarray) -> float:
+        alone = np.arange(12)
+        apart = np.array([moved(alone, weights, seed) - moved(copies, np.ones(16), seed + 1000) for seed in range(200)])
+        spread = apart.std(axis=0)
+        return float(np.abs(apart.mean(axis=0)[spread > 0] / (spread[spread > 0] / np.sqrt(len(apart)))).max())
+
+    assert standard_errors_apart(weight) < 4
+    assert standard_errors_apart(np.ones(12)) > 8
+
+
+@pytest.mark.parametrize("model", BOTH, ids=name)
+def test_a_row_of_no_weight_is_as_if_it_were_not_there(model: Any) -> None:
+    weight = (np.arange(60) % 3 > 0).astype(float)
+    ids = np.arange(60)
+    some = clone(model).fit(X, y, sample_weight=weight, ids=ids)
+    kept = clone(model).fit(X[weight > 0], y[weight > 0], ids=ids[weight > 0])
+    assert np.array_equal(some.models_[-1].U, kept.models_[-1].U)
+
+
+@pytest.mark.parametrize("model", BOTH, ids=name)
+def test_every_way_to_give_the_labels_trains_the_same_model(model: Any) -> None:
+    names = np.array(["a\tb", "", "ü\n"], dtype=object)
+    order = np.argsort(names)
+    lists = [[names[order[label]]] for label in y]
+    by_indicator = clone(model).fit(X, Y)
+    for given in (sp.csr_matrix(Y), sp.coo_array(Y), Y.astype(bool), Y.tolist(), y, lists, [set(row) for row in lists]):
+        fitted = clone(model).fit(X, given)
+        assert np.array_equal(fitted.models_[-1].V, by_indicator.models_[-1].V)
+        assert fitted.score(X, given) == by_indicator.score(X, Y)
+    best = by_indicator.decision_function(X).argmax(axis=1)
+    assert clone(model).fit(X, y).predict(X).tolist() == best.tolist()
+    assert clone(model).fit(X, lists).predict(X) == [[names[order[label]]] for label in best]
+    assert np.array_equal(by_indicator.predict(X), np.eye(3)[best])
+    sparse = clone(model).fit(X, sp.csr_matrix(Y)).predict(X)
+    assert sp.issparse(sparse)
+    assert np.array_equal(sparse.toarray(), np.eye(3)[best])
+
+
+def test_label_sets_are_predicted_with_as_many_labels_as_an_example_has() -> None:
+    lists = [[label, label + 10] for label in y]
+    fitted = AffinityWeightedEmbedding(**SMALL).fit(X, lists)
+    assert fitted.labels_per_row_ == 2
+    assert fitted.classes_.tolist() == [0, 1, 2, 10, 11, 12]
+    assert {len(row) for row in fitted.predict(X)} == {2}
+
+
+@pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csc_array])
+@pytest.mark.parametrize("model", BOTH, ids=name)
+def test_sparse_x_is_read_as_dense_x(model: Any, kind: Any) -> None:
+    fitted = clone(model).fit(kind(DIGITS[:300]), DIGIT[:300])
+    dense = clone(model).fit(DIGITS[:300], DIGIT[:300])
+    assert np.abs(fitted.decision_function(kind(DIGITS)) - dense.decision_function(DIGITS)).max() < np.inf
+    assert fitted.score(kind(DIGITS[300:]), DIGIT[300:]) == pytest.approx(
+        dense.score(DIGITS[300:], DIGIT[300:]), abs=0.1
+    )
+    assert fitted.score(DIGITS[300:], DIGIT[300:]) > 0.7
+
+
+@pytest.mark.parametrize("model", BOTH, ids=name)
+def test_pipeline_grid_search_and_clone(model: Any) -> None:
+    chain = make_pipeline(StandardScaler(), clone(model))
+    step = chain.steps[-1][0]
+    search = GridSearchCV(chain, {f"{step}__D": [2, 8]}, cv=3).fit(DIGITS, DIGIT)
+    assert search.best_params_ == {f"{step}__D": 8}
+    assert search.best_score_ > 0.8
+    copy = clone(search.best_estimator_.steps[-1][1])
+    assert copy.get_params() == {**model.get_params(), "D": 8}
+    assert not hasattr(copy, "models_")
+    # scikit-learn refuses lists of labels where it would stratify; a splitter of one's own does not look at y.
+    lists = [[int(digit)] for digit in DIGIT]
+    assert cross_val_score(clone(model), DIGITS, lists, cv=KFold(3)).mean() > 0.8
+
+
+def _fitted(model: Any, n_jobs: int) -> Any:
+    return clone(model).set_params(n_jobs=n_jobs).fit(DIGITS, DIGIT)
+
+
+@pytest.mark.parametrize("model", BOTH, ids=name)
+def test_a_joblib_worker_and_threads_fit_the_same_bytes(model: Any) -> None:
+    here = _fitted(model, 1)
+    [there] = joblib.Parallel(n_jobs=2)([joblib.delayed(_fitted)(model, 2)])
+    for mine, other in zip(here.models_, there.models_, strict=True):
+        assert np.array_equal(mine.U, other.U)
+        assert np.array_equal(mine.V, other.V)
+    assert np.array_equal(here.decision_function(DIGITS), there.decision_function(DIGITS))
+
+
+@pytest.mark.parametrize("model", BOTH, ids=name)
+def test_random_state_may_be_drawn(model: Any) -> None:
+    def V(random_state: Any) -> np.ndarray:
+        return clone(model).set_params(random_state=random_state).fit(X, y).models_[-1].V
+
+    assert np.array_equal(V(np.random.RandomState(3)), V(np.random.RandomState(3)))
+    assert not np.array_equal(V(np.random.RandomState(3)), V(np.random.RandomState(4)))
+    assert not np.array_equal(V(None), V(None))
+    assert np.array_equal(V(7), V(np.int64(7)))
+
+
+def test_partial_fit_goes_on_from_the_model_as_it_stands() -> None:
+    pieces = [slice(start, start + 100) for start in range(0, 500, 100)]
+    model = Wsabie(D=16, batch=64)
+    with pytest.raises(ValueError, match="classes must be given to the first call"):
+        model.partial_fit(DIGITS[:100], DIGIT[:100])
+    scores = []
+    for _ in range(4):
+        for rows in pieces:
+            model.partial_fit(DIGITS[rows], DIGIT[rows], classes=range(10))
+        scores.append(model.score(DIGITS[500:], DIGIT[500:]))
+    assert scores[-1] > max(scores[0] + 0.1, 0.7)
+    assert [record.epoch for record in model.history_[0]] == list(range(1, 21))
+    again = Wsabie(D=16, batch=64)
+    for rows in pieces * 4:
+        again.partial_fit(DIGITS[rows], DIGIT[rows], classes=range(10))
+    assert np.array_equal(model.models_[0].U, again.models_[0].U)
+    with pytest.raises(ValueError, match="the label 11, which is not among the classes"):
+        model.partial_fit(DIGITS[:1], [11])
+    with pytest.raises(ValueError, match="classes are not those of the first call"):
+        model.partial_fit(DIGITS[:1], [1], classes=range(11))
+    assert not hasattr(AffinityWeightedEmbedding(), "partial_fit")
+
+
+def test_labels_that_are_no_candidates_stand_below_all_that_are() -> None:
+    fitted = AffinityWeightedEmbedding(D=4, epochs=2, n=1).fit(X, y)
+    scores = fitted.decision_function(X)
+    assert np.isfinite(scores).all()
+    assert ((scores > estimator.LOWEST).sum(axis=1) == 1).all()
+    assert fitted.predict(X).tolist() == fitted.predict_topk(X, 1)[:, 0].tolist()
+    by_all = AffinityWeightedEmbedding(D=4, epochs=2, n=1, bias=0.5).fit(X, y)
+    assert (by_all.decision_function(X) > estimator.LOWEST).all()
+    assert by_all.predict(X).tolist() == by_all.predict_topk(X, 1)[:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (np.array([[0.5, 1], [1, 0]] * 30), "indicator, a column of 0 and 1"),
+        (sp.csr_matrix(2 * Y), "indicator, a column of 0 and 1"),
+        ([["a"], [1]] * 30, "cannot be told apart or sorted"),
+        ([[[1]], [[2]]] * 30, "cannot be told apart or sorted"),
+        ([[]] * 60, "no row of y has a label"),
+        (Y[:50], "X has 60 rows and y 50"),
+        (np.linspace(0, 1, 60), "Unknown label type: continuous"),
+    ],
+)
+def test_what_is_no_y_is_refused(given: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Wsabie(D=2, epochs=1).fit(X, given)
+
+
+def test_a_column_is_read_as_scikit_learn_reads_it_and_one_of_truths_is_an_indicator() -> None:
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        assert Wsabie(D=2, epochs=1).fit(X, y[:, None]).classes_.tolist() == [0, 1, 2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(Wsabie(D=2, epochs=1).fit(X, y[:, None] == 1).classes_) == 1
+
+
+def test_a_row_that_was_trained_on_is_its_own_neighbour_only_where_it_is_new() -> None:
+    largest = 2**63 - 2  # ids may be any of 63 bits, and new rows need none of their own
+    fitted = AffinityWeightedEmbedding(**{**SMALL, "n": 1}).fit(X, Y, ids=np.arange(60) + largest - 60)
+    own = fitted.affinity(X, ids=np.arange(60) + largest - 60)
+    assert (fitted.affinity(X).argmax(axis=1).ravel() == y).mean() > (own.argmax(axis=1).ravel() == y).mean()
+
+
+def test_verbose_says_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    AffinityWeightedEmbedding(**SMALL, verbose=1).fit(X, y)
+    said = capsys.readouterr().out
+    assert "[AffinityWeightedEmbedding] iteration 1: epoch 1 of at most 1" in said
+    AffinityWeightedEmbedding(**SMALL).fit(X, y)
+    assert not capsys.readouterr().out
+
+
+def test_the_examples_of_the_docstrings() -> None:
+    assert doctest.testmod(estimator) == (0, 11)
 
 
 @pytest.mark.parametrize("kernel", ["numpy", "numba"])

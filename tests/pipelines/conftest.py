@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines import cli
@@ -25,4 +27,42 @@ def awe(capfd: pytest.CaptureFixture[str]) -> Awe:
         run.err = capfd.readouterr().err  # type: ignore[attr-defined]
         return status
 
+    return run
+
+
+HOSTILE = [
+    "plain",
+    "tab\tname",
+    "line\nbreak",
+    "quo\"te's",
+    "ü 漢字 \u2028",
+    "",
+    "a b",
+    "back\\slash",
+    "%20",
+    "<b>&amp;",
+]
+"""Names of labels that every format has to survive."""
+
+
+def write_rows(path: Path, rows: int, seed: int, names: list[str], labelled: bool = True) -> None:
+    """Rows whose nearest corner of a simplex is their label."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, len(names), rows)
+    X = (3 * np.eye(len(names))[y] + rng.normal(size=(rows, len(names)))).astype(np.float32)
+    np.savez(path, X=X, **({"y": y, "label_names": np.array(names)} if labelled else {}))
+
+
+@pytest.fixture(scope="session")
+def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of both iterations, standardised, whose labels have the worst of names."""
+    folder = tmp_path_factory.mktemp("hostile")
+    write_rows(folder / "rows.npz", 400, 0, HOSTILE)
+    return made(folder / "run", f"--data.train={folder / 'rows.npz'}", "--data.scale=standard", "--affinity.n=8")
+
+
+def made(run: Path, *flags: str) -> Path:
+    """A small run, made by `awe run`."""
+    cut = ("--data.rows_per_part=150", "--data.block_rows=64", "--train.D=6", "--train.epochs=3", "--train.batch=64")
+    cli.main(["run", f"--run={run}", *cut, "--evaluate.methods=['wsabie','awe']", *flags])
     return run

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from pipelines.errors import DataError
 from pipelines.formats import npz
-from pipelines.formats.rows import block_rows
+from pipelines.formats.rows import Given, block_rows
 from tests.pipelines.formats.reading import blocks_of, labels_of, rejects_of, survey_of, x_of
 
 
@@ -212,3 +212,10 @@ def test_damage_anywhere_is_a_data_error_or_is_not_seen(data: st.DataObject) -> 
     except DataError:
         return
     assert sum(len(block) + len(block.rejects) for block in blocks) == 4
+
+
+def test_rows_without_labels_are_read_where_labels_are_not_asked_for() -> None:
+    for more in ({}, {"y": np.full(4, -1)}, {"Y": np.full((4, 2), "what")}):
+        blocks = blocks_of(npz, archive(X=X, **more), Given(labelled=False))
+        np.testing.assert_array_equal(x_of(blocks, 3), X)
+        assert labels_of(blocks) == [[]] * 4

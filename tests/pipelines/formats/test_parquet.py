@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.errors import DataError
 from pipelines.formats import parquet
-from pipelines.formats.rows import ids_of_keys
+from pipelines.formats.rows import Given, ids_of_keys
 from tests.pipelines.formats.reading import blocks_of, labels_of, rejects_of, survey_of, x_of
 
 
@@ -142,3 +142,10 @@ def test_damage_inside_a_file_is_a_data_error() -> None:
     content[4:60] = bytes(56)  # the header of the first page
     with pytest.raises(DataError):
         blocks_of(parquet, bytes(content))
+
+
+def test_rows_without_labels_are_read_where_labels_are_not_asked_for() -> None:
+    for more in ({}, {"label": [-1, 2, 3]}, {"labels": [[True], [], []]}):
+        blocks = blocks_of(parquet, file_of(features=DENSE, **more), Given(labelled=False))
+        np.testing.assert_array_equal(x_of(blocks, 2), DENSE)
+        assert labels_of(blocks) == [[], [], []]

@@ -1,0 +1,148 @@
+"""A run in memory, ready to annotate rows that were never in it: its models, its base, its scaling, its labels.
+
+Memory of a process: U and V of two models, and of the base 8D + 4n + 84 bytes a row and its labels. All of the base is
+held: `awe affinity` is the stage for more than that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from awe_core.affinity import LabelsById
+from awe_core.annotator import Annotations, Annotator, Weighing
+from awe_core.examples import Features
+from awe_core.knn import prepare
+from awe_core.scaling import standard, unit_length
+from pipelines.errors import ConfigError
+from pipelines.existing_run import ExistingRun
+from pipelines.models import gate_of
+from pipelines.process_cache import ProcessCache
+from pipelines.vector_dataset import VectorDataset
+from schemas import convert
+from schemas.errors import DataError
+from schemas.manifest import Manifest, read_manifest
+from schemas.parts import PartReader
+
+_LOADED: ProcessCache[LoadedRun] = ProcessCache(1)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """What annotates raw rows.
+
+    Attributes
+    ----------
+    annotator : models, and base with its labels.
+    names : of the labels.
+    facts : of the run's examples: dimension, sparse, history.
+    scale : `data.scale` of the run.
+    scaling : mean and deviation of the columns of x where `scale` is "standard".
+    """
+
+    annotator: Annotator
+    names: list[str]
+    facts: dict[str, Any]
+    scale: str
+    scaling: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+
+    @property
+    def dimension(self) -> int:
+        return int(self.facts["dimension"])
+
+    @property
+    def sparse(self) -> bool:
+        return bool(self.facts["sparse"])
+
+    def annotate(self, raw: Features, k: int) -> Annotations:
+        """The k best labels of rows as they stand in the data, float32 [rows, d]; of a history none that is in it."""
+        features = raw
+        if self.scaling is not None:
+            features = standard(raw, *self.scaling)
+        elif self.scale == "unit":
+            features = unit_length(raw)
+        return self.annotator.annotate(features, k, seen=features if self.facts["history"] else None)
+
+
+def load(root: str, iteration: int) -> LoadedRun:
+    """A run at an iteration, read once a process. Raises DataError where something of it is missing or stale."""
+    run = ExistingRun.open(root, iteration)
+    return _LOADED.get((root, iteration, run.described(iteration).fingerprint), lambda: _load(run))
+
+
+def refuse_unfit(run: ExistingRun) -> None:
+    """Raise ConfigError where the run's model cannot annotate new rows."""
+    facts = run.context.examples("train").facts
+    if facts["one_hot"]:
+        raise ConfigError(
+            f"{run.context.run.root}: x is who the user is, so nobody new has an embedding; a run with "
+            "data.x = history can annotate new users"
+        )
+    if run.iteration and run.described(run.iteration).facts["kind"] != "knn":
+        raise ConfigError(f"{run.context.run.root}: new rows are annotated by the affinity of kind knn only")
+
+
+def _load(run: ExistingRun) -> LoadedRun:
+    refuse_unfit(run)
+    weighing = _weighing(run) if run.iteration else None
+    facts, scale = dict(run.context.examples("train").facts), run.config.data.scale
+    scaling = _scaling(run) if scale == "standard" else None
+    return LoadedRun(Annotator(run.model(run.iteration), weighing), run.labels.names, facts, scale, scaling)
+
+
+def _weighing(run: ExistingRun) -> Weighing:
+    facts = run.described(run.iteration).facts
+    directory = run.lane.reweighted(run.iteration, "train")
+    reweighted = run.context.fresh(directory, read_manifest(run.context.fs, directory, "affinity")).facts
+    ids, vectors, labels = _base(run)
+    return Weighing(
+        base=prepare(ids, vectors),
+        labels=labels,
+        before=run.model(run.iteration - 1),
+        gate=gate_of(facts),
+        n=int(reweighted["n"]),
+        lambda_x=float(reweighted["lambda_x"]) / float(reweighted["median"]),
+        mode=reweighted["mode"],
+        epsilon=float(reweighted["epsilon"]),
+    )
+
+
+def _base(run: ExistingRun) -> tuple[NDArray[np.int64], NDArray[np.float32], LabelsById]:
+    """The rows that the run's neighbours were found in."""
+    ids, vectors, labels = [], [], []
+    for split in run.lane.fit:
+        directory = run.lane.embeddings(run.iteration - 1, split)
+        made_by = f"embed --iteration={run.iteration - 1}"
+        dataset = VectorDataset(directory, run.context.fresh(directory, _manifest(run, directory, made_by)))
+        for part in dataset.manifest.parts:
+            with PartReader(run.context.fs, directory, part) as reader:
+                for block in range(reader.blocks):
+                    ids.append(dataset.ids(reader, block))
+                    rows = dataset.vectors(reader, block)
+                    assert isinstance(rows, np.ndarray)
+                    vectors.append(rows)
+                    where = reader.where(block)
+                    labels.append(
+                        convert.lists(reader.block(block, ["labels"]), "labels", len(run.labels.names), where)
+                    )
+    joined = np.concatenate(ids)
+    return joined, np.concatenate(vectors), LabelsById.of(joined, sp.vstack(labels, format="csr"))
+
+
+def _scaling(run: ExistingRun) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of every column of x, as ingest fitted them on train."""
+    directory = run.context.run.scaling
+    manifest = _manifest(run, directory, "ingest")
+    with PartReader(run.context.fs, directory, manifest.parts[0]) as reader:
+        table = reader.block(0) if reader.blocks else None
+    if table is None or len(table) != run.context.examples("train").facts["dimension"]:
+        raise DataError(f"{directory}: it does not have a row for every column of x; run 'awe ingest' again")
+    return table.column("mean").to_numpy(), table.column("deviation").to_numpy()
+
+
+def _manifest(run: ExistingRun, directory: str, made_by: str) -> Manifest:
+    return read_manifest(run.context.fs, directory, made_by)

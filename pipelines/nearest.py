@@ -1,0 +1,126 @@
+"""`awe neighbours`: the labels nearest to a label by the cosine of V (2011, table 2); the examples nearest to one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from awe_core.knn import knn_join
+from awe_core.neighbours import NOBODY
+from pipelines.existing_run import ExistingRun
+from schemas.errors import DataError
+from schemas.tables import SPLITS
+from schemas.vector_formats import cell
+
+
+@dataclass(frozen=True)
+class Request:
+    """A label by its name or an example by its key or id, and how many neighbours."""
+
+    root: str
+    iteration: int | None
+    label: str | None
+    example: str | None
+    k: int
+    as_json: bool
+
+
+def main(request: Request) -> str:
+    """The neighbours as a table, or as JSON. Raises DataError where there is no such label or example."""
+    run = ExistingRun.open(request.root, request.iteration)
+    if request.label is not None:
+        rows = nearest_labels(run, request.label, request.k)
+    else:
+        assert request.example is not None
+        rows = nearest_examples(run, request.example, request.k)
+    return json.dumps(rows, indent=1, ensure_ascii=False) if request.as_json else _table(rows)
+
+
+def nearest_labels(run: ExistingRun, name: str, k: int) -> list[dict[str, Any]]:
+    """The k labels of the largest cosine with a label, ties by id: name, cosine, rows of train, whether siblings."""
+    names, V = run.labels.names, run.label_vectors()
+    if name not in names:
+        raise DataError(f"{run.context.run.labels}: no label is called {cell(name)!r}{_alike(name, names)}")
+    place = names.index(name)
+    cosines = cosines_with(V, place)
+    order = np.lexsort((np.arange(len(V)), -cosines))
+    near = order[order != place][:k].tolist()
+    siblings = run.labels.siblings
+    of_it = set() if siblings is None else set(siblings[place].indices.tolist())
+    rows: list[dict[str, Any]] = []
+    for label in near:
+        row = {"label": names[label], "cosine": float(cosines[label]), "count": int(run.labels.counts[label])}
+        rows.append(row if siblings is None else {**row, "sibling": label in of_it})
+    return rows
+
+
+def cosines_with(V: NDArray[np.float32], place: int) -> NDArray[np.float64]:
+    """Cosines of all rows with one of them, in float64; 0 where a row is 0: [rows]."""
+    wide = V.astype(np.float64)
+    norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    products = np.einsum("ij,j->i", wide, wide[place])
+    lengths = norms * norms[place]
+    return np.divide(products, lengths, out=np.zeros(len(V)), where=lengths > 0)
+
+
+def _alike(name: str, names: list[str]) -> str:
+    """The end of a message: labels that the user may have meant."""
+    found = [cell(each) for each in names if name and name.casefold() in each.casefold()][:5]
+    return f"; did you mean {', '.join(found)}?" if found else ""
+
+
+def nearest_examples(run: ExistingRun, name: str, k: int) -> list[dict[str, Any]]:
+    """The k rows of the base nearest to an example of any split, by squared distance in the embedding."""
+    asked = _find(run, name)
+    keys: dict[int, str] = {}
+    labels: dict[int, list[str]] = {}
+    ids, vectors = [], []
+    for split in run.lane.fit:
+        for block, named, embedding in run.embedded(split):
+            ids.append(block.ids)
+            vectors.append(embedding)
+            keys |= dict(zip(block.ids.tolist(), named, strict=True))
+            lists = np.split(block.labels.indices, block.labels.indptr[1:-1])
+            labels |= {
+                number: [run.labels.names[label] for label in row]
+                for number, row in zip(block.ids.tolist(), lists, strict=True)
+            }
+    near = knn_join(np.concatenate(ids), np.concatenate(vectors), k, *asked)
+    found = zip(near.ids[0].tolist(), near.distances[0].tolist(), strict=True)
+    return [
+        {"example": keys[number], "distance": distance, "labels": labels[number]}
+        for number, distance in found
+        if number != NOBODY
+    ]
+
+
+def _find(run: ExistingRun, name: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Id and embedding of an example."""
+    for split in SPLITS:
+        for block, named, embedding in run.embedded(split):
+            if name in named:
+                row = slice(named.index(name), named.index(name) + 1)
+                return block.ids[row], embedding[row]
+    raise DataError(f"{run.context.run.path('examples')}: no example has the id {cell(name)!r}; ids stand in its parts")
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """A line a row, columns beside each other."""
+    if not rows:
+        return "no other"
+    lines = [list(rows[0])] + [[_shown(value) for value in row.values()] for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    aligned = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in aligned)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "sibling" if value else ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return ", ".join(map(cell, value)) if isinstance(value, list) else cell(str(value))

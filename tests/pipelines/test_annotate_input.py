@@ -1,0 +1,170 @@
+"""`awe annotate --input`: what stands beside a label is enough to compute its score again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import cli
+from schemas.manifest import MANIFEST
+from tests.pipelines.conftest import HOSTILE, made, write_rows
+
+
+def annotated(run: Path, folder: Path, *flags: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """All rows in their order, and the facts of the manifest."""
+    cli.main(["annotate", f"--run={run}", f"--output={folder / 'out'}", *flags])
+    manifest = json.loads((folder / "out" / MANIFEST).read_text())
+    tables = [pq.read_table(folder / "out" / part["name"]) for part in manifest["parts"]]
+    return pa.concat_tables(tables).to_pylist(), manifest["facts"]
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["annotate", *arguments])
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return int(stopped.value.code or 0), said.strip().splitlines()[-1]
+
+
+def check_explanations(rows: list[dict[str, Any]], facts: dict[str, Any]) -> int:
+    """Scores from the neighbours that are listed; how many weights there were."""
+    weights = 0
+    join = sum if facts["mode"] == "sum" else max
+    for row in rows:
+        listed = zip(row["scores"], row["linear"], row["weights"], row["neighbours"], strict=True)
+        for score, linear, weight, neighbours in listed:
+            assert len(weight) == len(neighbours)
+            weights += len(weight)
+            again = (facts["scale"] * (join(weight) if weight else 0.0) + facts["bias"]) * linear
+            assert score == pytest.approx(again, rel=1e-6, abs=1e-12)
+        assert row["scores"] == sorted(row["scores"], reverse=True)
+    return weights
+
+
+def labels_of_base(run: Path) -> dict[int, list[int]]:
+    table = pa.concat_tables(pq.read_table(path) for path in (run / "embeddings-0" / "train").glob("part-*"))
+    return dict(zip(table.column("id").to_pylist(), table.column("labels").to_pylist(), strict=True))
+
+
+def test_the_score_is_what_the_listed_neighbours_make_of_it(hostile_run: Path, tmp_path: Path) -> None:
+    write_rows(tmp_path / "new.npz", 70, 5, HOSTILE, labelled=False)
+    rows, facts = annotated(hostile_run, tmp_path, f"--input={tmp_path / 'new.npz'}", "--k=4")
+    assert len(rows) == 70
+    assert check_explanations(rows, facts) > 70
+    base = labels_of_base(hostile_run)
+    for row in rows:
+        assert row["names"] == [HOSTILE[label] for label in row["labels"]]
+        for label, neighbours in zip(row["labels"], row["neighbours"], strict=True):
+            assert all(label in base[neighbour] for neighbour in neighbours)
+
+
+def test_rows_of_the_test_split_are_annotated_as_the_stage_annotates_them(hostile_run: Path, tmp_path: Path) -> None:
+    """The same ingest, scaling and neighbours: raw rows give what the run itself says of them."""
+    raw = np.load(hostile_run.parent / "rows.npz")
+    np.savez(tmp_path / "all.npz", X=raw["X"])
+    rows, _ = annotated(hostile_run, tmp_path, f"--input={tmp_path / 'all.npz'}", "--k=10")
+    stage = [pq.read_table(path) for path in (hostile_run / "predictions-1" / "awe" / "test").glob("part-*")]
+    of_stage = pa.concat_tables(stage).to_pylist()
+    assert len(of_stage) > 30
+    for expected in of_stage:  # an id is the row's number where there is one file
+        assert rows[expected["id"]]["labels"] == expected["labels"]
+        assert rows[expected["id"]]["scores"] == pytest.approx(expected["scores"], rel=1e-4, abs=1e-5)
+
+
+def test_bias_offset_maximum_and_epsilon_are_explained_too(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.npz", 300, 0, HOSTILE[:4])
+    data = f"--data.train={tmp_path / 'rows.npz'}"
+    kind = "--affinity.bias=0.3", "--affinity.offset=learnt", "--affinity.mode=max", "--affinity.epsilon=0.5"
+    run = made(tmp_path / "run", data, "--affinity.n=6", *kind)
+    write_rows(tmp_path / "new.npz", 30, 5, HOSTILE[:4])
+    rows, facts = annotated(run, tmp_path, f"--input={tmp_path / 'new.npz'}")
+    assert check_explanations(rows, facts)
+    assert {len(row["labels"]) for row in rows} == {4}
+
+
+def sparse_lines(count: int, seed: int, labelled: bool) -> str:
+    """svmlight: the label's own feature and one of five others."""
+    rng = np.random.default_rng(seed)
+    rows = zip(
+        rng.integers(0, 3, count), 1 + rng.random(count), rng.integers(3, 8, count), rng.random(count), strict=True
+    )
+    return "".join(f"{y if labelled else ''} {y}:{own:.4f} {other}:{value:.4f}\n" for y, own, other, value in rows)
+
+
+@pytest.fixture(scope="module")
+def sparse_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sparse")
+    (folder / "rows.svm").write_text(sparse_lines(300, 0, labelled=True))
+    return made(folder / "run", f"--data.train={folder / 'rows.svm'}", "--data.scale=unit", "--affinity.n=5")
+
+
+def test_wsabie_and_sparse_rows_of_several_files_and_formats(sparse_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.svm").write_text(sparse_lines(20, 1, labelled=False))
+    columns = {"id": ["x", "y"], "indices": [[0], [1, 7]], "values": [[2.0], [1.0, 1.0]]}
+    pq.write_table(pa.table(columns), tmp_path / "b.parquet")
+    both = (f"--input={tmp_path / 'a.svm'}", f"--input={tmp_path / 'b.parquet'}")
+    rows, facts = annotated(sparse_run, tmp_path, *both)
+    assert [row["key"] for row in rows] == [None] * 20 + ["x", "y"]
+    assert [row["labels"][0] for row in rows[20:]] == [0, 1]
+    assert check_explanations(rows, facts) > 20
+    rows, facts = annotated(sparse_run, tmp_path, *both, "--iteration=0")
+    assert "scale" not in facts
+    assert rows[20]["linear"] == pytest.approx(rows[20]["scores"])
+    assert rows[20]["neighbours"] == [[]] * len(rows[20]["labels"])
+
+
+def test_a_feature_that_the_run_does_not_have_is_named_with_its_row(
+    sparse_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "new.svm").write_text("0 1:1\n0 1:1 9:1\n")
+    asked = f"--run={sparse_run}", f"--input={tmp_path / 'new.svm'}", f"--output={tmp_path / 'out'}"
+    status, line = fails(capsys, *asked)
+    assert status == 1
+    assert "new.svm: row 2: feature index 9 is not below the 8 features of the run" in line
+
+
+def test_what_cannot_be_annotated_ends_in_one_line_with_file_and_row(
+    hostile_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = f"--output={tmp_path / 'out'}"
+    X = np.ones((5, len(HOSTILE)), np.float32)
+    X[3, 2] = np.nan
+    np.savez(tmp_path / "nan.npz", X=X)
+    np.savez(tmp_path / "wide.npz", X=np.ones((5, 11), np.float32))
+    (tmp_path / "rows.svm").write_text("0 1:1\n" * 5)
+    (tmp_path / "users.csv").write_text("user,item\n1,2\n3,4\n")
+    for name, status, words in (
+        ("nan.npz", 1, "nan.npz: row 3: feature 2 is nan"),
+        ("wide.npz", 1, "wide.npz: x has 11 columns, but 10 in the run"),
+        ("rows.svm", 1, "rows.svm: x is sparse, but dense in the run"),
+        ("users.csv", 2, "users.csv holds interactions"),
+        ("missing.npz", 2, "missing.npz: no such file"),
+    ):
+        found, line = fails(capsys, f"--run={hostile_run}", f"--input={tmp_path / name}", out)
+        assert (found, words in line) == (status, True), line
+    assert not (tmp_path / "out" / MANIFEST).exists()
+    for flags, words in (
+        ((f"--run={hostile_run}", "--input=x"), "--output=DIR"),
+        ((f"--run={hostile_run}", "--k=3"), "go with --input"),
+        ((f"--run={hostile_run}", "--input=x", out, "--train.D=3"), "leave out --config"),
+        ((f"--run={tmp_path}", "--input=x", out), "there is no run.toml"),
+        ((f"--run={hostile_run}", "--iteration=7", "--input=x", out), "has iterations 0 to 1"),
+    ):
+        found, line = fails(capsys, *flags)
+        assert (found, words in line) == (2, True), line
+
+
+def test_what_stands_there_is_not_made_again(hostile_run: Path, tmp_path: Path) -> None:
+    write_rows(tmp_path / "new.npz", 20, 5, HOSTILE)
+    flags = f"--input={tmp_path / 'new.npz'}", "--k=3"
+    first, _ = annotated(hostile_run, tmp_path, *flags)
+    stamp = (tmp_path / "out" / MANIFEST).stat().st_mtime_ns
+    again, _ = annotated(hostile_run, tmp_path, *flags)
+    assert again == first
+    assert (tmp_path / "out" / MANIFEST).stat().st_mtime_ns == stamp

@@ -1,21 +1,17 @@
-"""The k-NN affinity: how well a label goes with the nearest training examples of x.
+"""What an affinity made of neighbours needs beside them: the unit of λx, the labels of the base, the radius.
 
-    G(x, y) = Σₘ exp(−λx ‖Ux − Uxₘ‖²) [y ∈ Yₘ]   over the n nearest training examples (or their maximum)
-
-(Weston, Weiss, Yee 2013, equation 1, with λy so large that only equal labels count.)
+The members of the family themselves are in `awe_core.affinities`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.arrangement import hash_ids
-from awe_core.neighbours import NOBODY, Neighbours
 
 SAMPLE_ROWS = 10_000
 """Rows of train whose neighbours' distances give the unit of λx."""
@@ -91,48 +87,3 @@ def radius(epsilon: float, n: int, lambda_x: float) -> float:
     who counts.
     """
     return (1 + 1e-9) * float(np.log(n / epsilon)) / lambda_x if epsilon else float("inf")
-
-
-def knn_affinity(
-    neighbours: Neighbours,
-    labels: LabelsById,
-    lambda_x: float,
-    mode: Literal["sum", "max"],
-    epsilon: float = 0.0,
-) -> sp.csr_matrix:
-    """G of every query and every label of its neighbours.
-
-    Parameters
-    ----------
-    neighbours : of a block of queries.
-    labels : of the base.
-    lambda_x : λx = setting / m.
-    mode : sum over the neighbours that have y, or their maximum.
-    epsilon : ε; neighbours of a weight below ε / n are left out, so that every G is at most ε too small. A label that
-        only such neighbours have is no candidate.
-
-    Returns
-    -------
-    CSR float32 [queries, Y]: its structure is the candidates. Summed in float64 in the order of (distance, id);
-    a stored zero is an affinity that underflowed, not a label without a neighbour.
-    """
-    queries, places = np.nonzero(neighbours.ids != NOBODY)
-    weights = np.exp(-lambda_x * neighbours.distances[queries, places])
-    if epsilon:
-        kept = weights >= epsilon / neighbours.ids.shape[1]
-        queries, places, weights = queries[kept], places[kept], weights[kept]
-    rows = labels.rows(neighbours.ids[queries, places])
-    begin, lengths = labels.indptr[rows], labels.indptr[rows + 1] - labels.indptr[rows]
-    first = np.cumsum(lengths) - lengths
-    position = np.repeat(begin - first, lengths) + np.arange(int(lengths.sum()))
-    # One entry for (query, neighbour, label), gathered by (query, label) with the neighbours still in their order.
-    pair = np.repeat(queries, lengths).astype(np.int64) * labels.labels + labels.indices[position]
-    order = np.argsort(pair, kind="stable")
-    pair, weight = pair[order], np.repeat(weights, lengths)[order]
-    starts = np.flatnonzero(np.diff(pair, prepend=-1))
-    join = np.add if mode == "sum" else np.maximum
-    joined = join.reduceat(weight, starts) if len(starts) else np.zeros(0)
-    query, label = np.divmod(pair[starts], labels.labels)
-    indptr = np.searchsorted(query, np.arange(len(neighbours) + 1))
-    shape = (len(neighbours), labels.labels)
-    return sp.csr_matrix((joined.astype(np.float32), label.astype(np.int32), indptr.astype(np.int32)), shape=shape)

@@ -15,7 +15,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core import scoring
-from awe_core.affinity import LabelsById, knn_affinity
+from awe_core.affinities.knn import Knn
+from awe_core.affinities.neighbour_labels import NeighbourLabels
+from awe_core.affinity import LabelsById
 from awe_core.examples import Block, Features
 from awe_core.gate import Gate
 from awe_core.knn import Base, search
@@ -58,7 +60,7 @@ class Weighing:
     labels : theirs.
     before : the model of the iteration before, which neighbours are found by.
     gate : s and b.
-    n, lambda_x, mode, epsilon : see `awe_core.affinity.knn_affinity`; λx is the setting / m.
+    n, lambda_x, mode, epsilon : see `awe_core.affinities.knn`; λx is the setting / m.
     """
 
     base: Base
@@ -103,7 +105,7 @@ class Annotator:
             return self._explained(block, ranking, Neighbours.none(rows, 1))
         found = self._nearest(block)
         how = self.weighing
-        affinity = knn_affinity(found, how.labels, how.lambda_x, how.mode, how.epsilon)
+        affinity = Knn(how.mode).of(NeighbourLabels.of(found, how.labels, how.lambda_x, how.epsilon))
         ranking = scoring.rank_by_gated_model(self.model, how.gate, k)(replace(block, affinity=affinity))
         return self._explained(block, ranking, found)
 

@@ -14,7 +14,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from awe_core import scoring
-from awe_core.affinity import LabelsById, knn_affinity, median_distance, smallest_hashes
+from awe_core.affinities.cluster import ClusterTree, cluster_affinity, count_labels, in_sample
+from awe_core.affinities.latent_rbf import NearLabels
+from awe_core.affinities.neighbour_labels import FromNeighbours, NeighbourLabels
+from awe_core.affinities.stored import StoredKind, from_neighbours
+from awe_core.affinity import LabelsById, median_distance, smallest_hashes
 from awe_core.arranged import ArrangedBlocks
 from awe_core.arrangement import hash_key
 from awe_core.examples import Features
@@ -178,18 +182,28 @@ class Wsabie(LabelRanker):
 
 
 @dataclass(frozen=True)
+class _Leaves:
+    """The clusters of an iteration: the tree, and how often each label stands in each leaf."""
+
+    tree: ClusterTree
+    counts: sp.csr_matrix
+
+
+@dataclass(frozen=True)
 class _Space:
-    """What the neighbours of an iteration are found in: the rows that were trained on, embedded by the model before.
+    """What the affinity of an iteration is made in: the rows that were trained on, where they are looked for.
 
     Attributes
     ----------
-    ids, vectors : int64 [rows], float32 [rows, D].
-    median : m, the unit of λx.
+    ids, vectors : int64 [rows], float32 [rows, D]; x itself for the RBF of the input space.
+    median : m, the unit of λx; None for clusters.
+    leaves : of clusters alone.
     """
 
     ids: NDArray[np.int64]
-    vectors: NDArray[np.float32]
-    median: float
+    vectors: Features
+    median: float | None
+    leaves: _Leaves | None
 
 
 class AffinityWeightedEmbedding(LabelRanker):
@@ -204,8 +218,14 @@ class AffinityWeightedEmbedding(LabelRanker):
     D, C, margin, optimiser, learning_rate, batch, epochs, patience, warm_start, warm_rate, sampler,
     label_bias, kernel
         See `awe_core.settings.TrainSettings`.
+    kind : of the affinity, see `awe_core.affinities.stored`.
     n, lambda_x, mode, epsilon, offset, bias
         Neighbours of an example, λx in units of 1 / median d², sum or max over the neighbours, ε, c, b.
+    lambda_y, near_labels
+        λy in units of 1 / median squared distance of labels; the nearest other labels of a label that the latent RBF
+        counts.
+    leaf_rows, leaf_labels : of the clusters: training examples of a leaf at the most, and N.
+    embedding : the model whose neighbours or leaves are taken: of the iteration before, or always Wsabie.
     recall : of the neighbours of the examples that are trained on, the share to find; 1 finds all. Those of other rows
         are all found.
     iterations : T of the last iteration; 0 is Wsabie alone.
@@ -219,7 +239,7 @@ class AffinityWeightedEmbedding(LabelRanker):
     ----------
     classes_, labels_per_row_, models_, history_, n_features_in_ : see `awe_core.label_ranker.LabelRanker`.
     gates_ : Gate by iteration; the first is None.
-    medians_ : m by iteration; the first is None.
+    medians_ : m of λx by iteration; None where there is none, as in the first.
 
     Examples
     --------
@@ -247,11 +267,17 @@ class AffinityWeightedEmbedding(LabelRanker):
         sampler: Sampler | Literal["auto"] = "auto",
         label_bias: bool = False,
         kernel: KernelName | Literal["auto"] = "auto",
+        kind: StoredKind = "knn",
         n: int = 20,
         lambda_x: float = 2.0,
+        lambda_y: float = math.inf,
+        near_labels: int = 10,
         mode: Literal["sum", "max"] = "sum",
         epsilon: float = 0.0,
         recall: float = 1.0,
+        leaf_rows: int = 500,
+        leaf_labels: int = 50,
+        embedding: Literal["previous", "first"] = "previous",
         offset: float | Literal["learnt"] = 0.0,
         bias: float = 0.0,
         iterations: int = 1,
@@ -275,11 +301,17 @@ class AffinityWeightedEmbedding(LabelRanker):
         self.sampler = sampler
         self.label_bias = label_bias
         self.kernel = kernel
+        self.kind = kind
         self.n = n
         self.lambda_x = lambda_x
+        self.lambda_y = lambda_y
+        self.near_labels = near_labels
         self.mode = mode
         self.epsilon = epsilon
         self.recall = recall
+        self.leaf_rows = leaf_rows
+        self.leaf_labels = leaf_labels
+        self.embedding = embedding
         self.offset = offset
         self.bias = bias
         self.iterations = iterations
@@ -338,12 +370,9 @@ class AffinityWeightedEmbedding(LabelRanker):
     ) -> tuple[ArrangedBlocks, ArrangedBlocks | None]:
         """Both sides with G by the embedding of the iteration before, whose space is kept."""
         with threadpool_limits(1):
-            model = self.models_[iteration - 1]
-            embeddings = fit.map(lambda block: model.embed(block.features))
-            ids, vectors = fit.whole.ids[np.concatenate(fit.positions)], np.concatenate(embeddings)
-            self._spaces.append(_Space(ids, vectors, self._median(ids, vectors)))
-            found = self._neighbours_within(fit, iteration) if self.recall < 1 else None
-            fit = fit.with_affinities(self._affinities(fit, iteration, own=True, found=found))
+            self._spaces.append(self._space_of(fit, iteration))
+            found = self._neighbours_within(fit, iteration) if self.recall < 1 and self.kind != "cluster" else None
+            fit = fit.with_affinities(self._affinities(fit, iteration, own=True, found=found, within=True))
             if validation is not None:
                 validation = validation.with_affinities(self._affinities(validation, iteration, own=True))
         return fit, validation
@@ -416,12 +445,16 @@ class AffinityWeightedEmbedding(LabelRanker):
         model = WideModel(self.models_[last])
         if gate is None:
             return lambda features: model.scores(model.embed(features))
-        space, before = self._space(last), WideModel(self.models_[last - 1])
+        space, before = self._space(last), WideModel(self._source(last))
         base = prepare(space.ids, space.vectors)
 
         def scores(features: Features) -> NDArray[np.float64]:
-            queries = np.arange(features.shape[0]), before.embed(features)
-            affinity = self._affinity_of(self._nearest(base, [queries], own=False)[0], last)
+            vectors = features if self.kind == "rbf" else before.embed(features)
+            if space.leaves:
+                affinity = self._affinity_by_leaf(space.leaves, vectors, None)
+            else:
+                queries = np.arange(features.shape[0]), vectors
+                affinity = self._affinity_of(self._nearest(base, [queries], own=False)[0], last)
             embedding = model.embed(features)
             if not gate.bias:
                 return self._candidate_scores(gate, embedding, affinity)
@@ -447,7 +480,27 @@ class AffinityWeightedEmbedding(LabelRanker):
             raise ValueError(f"iteration {iteration} has no affinity; the first that has one is 1")
         return space
 
-    def _median(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> float:
+    def _space_of(self, fit: ArrangedBlocks, iteration: int) -> _Space:
+        blocks = fit.map(lambda block: self._vectors(block.features, iteration))
+        order = np.concatenate(fit.positions)
+        ids = fit.whole.ids[order]
+        vectors = sp.vstack(blocks, format="csr") if sp.issparse(blocks[0]) else np.concatenate(blocks)
+        if self.kind != "cluster":
+            return _Space(ids, vectors, self._median(ids, vectors), None)
+        sample = in_sample(self._seed, ids, self.leaf_rows)
+        tree = ClusterTree.fit(self._seed, ids[sample], vectors[sample], self.leaf_rows)
+        counts = count_labels(tree.assign(vectors), fit.whole.labels[order], tree.leaves)
+        return _Space(ids, vectors, None, _Leaves(tree, counts))
+
+    def _source(self, iteration: int) -> Model:
+        """The model whose U and V the affinity of an iteration is made of."""
+        return self.models_[iteration - 1 if self.embedding == "previous" else 0]
+
+    def _vectors(self, features: Features, iteration: int) -> Features:
+        """Where neighbours are looked for: x itself, or Ux."""
+        return features if self.kind == "rbf" else self._source(iteration).embed(features)
+
+    def _median(self, ids: NDArray[np.int64], vectors: Features) -> float:
         sample = smallest_hashes(self._seed, ids)
         base = prepare(ids, vectors)
         with self._workers() as workers:
@@ -460,13 +513,14 @@ class AffinityWeightedEmbedding(LabelRanker):
     def _neighbours_within(self, fit: ArrangedBlocks, iteration: int) -> list[Neighbours]:
         """Of every block of the base, in the base; found by lists."""
         space = self._space(iteration)
+        assert isinstance(space.vectors, np.ndarray)
         found, _ = approximate_join(space.ids, space.vectors, self.n, self.recall, self._seed, threads=self._threads())
         ends = np.cumsum(fit.rows_of_block)
         rows = [slice(end - length, end) for end, length in zip(ends, fit.rows_of_block, strict=True)]
         return [replace(found, ids=found.ids[these], distances=found.distances[these]) for these in rows]
 
     def _nearest(
-        self, base: Base, several: Iterable[tuple[NDArray[np.int64], NDArray[np.float32]]], own: bool
+        self, base: Base, several: Iterable[tuple[NDArray[np.int64], Features]], own: bool
     ) -> list[Neighbours]:
         """The neighbours of embedded rows, (ids, vectors); where the ids are their `own`, none is its own neighbour."""
         with self._workers() as workers:
@@ -476,20 +530,42 @@ class AffinityWeightedEmbedding(LabelRanker):
             ]
 
     def _affinities(
-        self, queries: ArrangedBlocks, iteration: int, own: bool, found: list[Neighbours] | None = None
+        self,
+        queries: ArrangedBlocks,
+        iteration: int,
+        own: bool,
+        found: list[Neighbours] | None = None,
+        within: bool = False,
     ) -> list[sp.csr_matrix]:
-        """G of every block of queries, whose neighbours may be `found` already."""
-        model = self.models_[iteration - 1]
+        """G of every block of queries, whose neighbours may be `found` already; `within`, they are the base."""
+        space = self._space(iteration)
+        blocks = (queries[index] for index in range(len(queries.positions)))
+        if space.leaves:
+            leaves = space.leaves
+            return [
+                self._affinity_by_leaf(leaves, self._vectors(b.features, iteration), b.labels if within else None)
+                for b in blocks
+            ]
         if found is None:
-            blocks = (queries[index] for index in range(len(queries.positions)))
-            space = self._space(iteration)
             base = prepare(space.ids, space.vectors)
-            found = self._nearest(base, ((b.ids, model.embed(b.features)) for b in blocks), own)
+            found = self._nearest(base, ((b.ids, self._vectors(b.features, iteration)) for b in blocks), own)
         return [self._affinity_of(near, iteration) for near in found]
 
     def _affinity_of(self, found: Neighbours, iteration: int) -> sp.csr_matrix:
-        rate = self.lambda_x / self._space(iteration).median
-        return knn_affinity(found, self._base_labels, rate, self.mode, self.epsilon)
+        median = self._space(iteration).median
+        assert median is not None
+        near = NeighbourLabels.of(found, self._base_labels, self.lambda_x / median, self.epsilon)
+        return self._member(iteration).of(near)
+
+    def _affinity_by_leaf(self, leaves: _Leaves, vectors: Features, own: sp.csr_matrix | None) -> sp.csr_matrix:
+        assert isinstance(vectors, np.ndarray)
+        return cluster_affinity(leaves.tree.assign(vectors), leaves.counts, own, self.leaf_labels)
+
+    def _member(self, iteration: int) -> FromNeighbours:
+        assert self.kind != "cluster"
+        latent = self.kind == "latent-rbf"
+        near = NearLabels.of(self._source(iteration).V, self.near_labels) if latent else None
+        return from_neighbours(self.kind, self.mode, self.lambda_y, near)
 
     def _gated(self, method: str, iteration: int, k: int) -> scoring.Rank:
         gate, model = self.gates_[iteration], self.models_[iteration]

@@ -14,7 +14,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from awe_core.affinity import LabelsById, knn_affinity, median_distance, radius, smallest_hashes
+from awe_core.affinities.knn import Knn
+from awe_core.affinities.neighbour_labels import NeighbourLabels
+from awe_core.affinity import LabelsById, median_distance, radius, smallest_hashes
 from awe_core.knn import knn_join
 from awe_core.knn.inverted_lists import InvertedLists
 from benchmarks.datasets import cifar
@@ -38,10 +40,10 @@ def main() -> None:
     near = knn_join(ids, vectors, N, threads=THREADS)
     median = median_distance(near.distances[smallest_hashes(0, ids)])
     lambda_x, table = LAMBDA_X / median, LabelsById.of(ids, labels)
-    whole = knn_affinity(near, table, lambda_x, "sum")
+    whole = Knn("sum").of(NeighbourLabels.of(near, table, lambda_x))
     for epsilon in EPSILONS:
         reach = radius(epsilon, N, lambda_x)
-        left = knn_affinity(near, table, lambda_x, "sum", epsilon)
+        left = Knn("sum").of(NeighbourLabels.of(near, table, lambda_x, epsilon))
         say(
             epsilon=epsilon,
             radius_in_medians=reach / median,

@@ -1,32 +1,40 @@
-"""Affinity: G(x, y) of every example from its nearest neighbours, as a Beam job (the paper's MapReduce).
+"""Affinity: G(x, y) of every example from the training examples near it, as a Beam job (the paper's MapReduce).
 
     embeddings-(T−1)/S, examples/S  →  reweighted-T/S
 
-S are the splits of the lane; the base of the join are those that it is fitted on.
+S are the splits of the lane; the base are those that it is fitted on. By `affinity.embedding` embeddings-0 stand in
+place of embeddings-(T−1), and by `affinity.kind = "rbf"` the examples themselves.
 
-The join finds the neighbours, their labels are weighed, and each part of the examples is written again with its
-candidates and their affinity: a training set that stands alone.
+The join finds the neighbours and their labels are weighed; or a tree is made of the base, and its leaves have their
+labels counted. Each part of the examples is written again with its candidates and their affinity: a training set that
+stands alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
+import scipy.sparse as sp
 
+from awe_core.affinities.cluster import ClusterTree, cluster_affinity
 from awe_core.knn.approximate import Measured
 from awe_core.neighbours import Neighbours
 from awe_core.rows import entry_positions, row_of_entry
 from pipelines import counters
 from pipelines.approximate_join import recall_facts
+from pipelines.cluster_affinity import FindClusters
 from pipelines.config import Affinity, Config
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
+from pipelines.errors import ConfigError
 from pipelines.example_blocks import same_ids
 from pipelines.join_plan import shards_of
+from pipelines.models import model_file
 from pipelines.neighbour_affinity import NeighbourAffinity, Weigher, weigher_bytes
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, features_facts, timed
@@ -37,6 +45,7 @@ from schemas import convert, tables
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.manifest import read_manifest, recipe_of
+from schemas.model_file import ModelFile
 from schemas.parts import Part, PartReader, PartWriter
 
 VERSION = 1
@@ -44,89 +53,129 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class AffinitySplit:
-    """One split: its examples and embeddings, and the reweighted examples to be written."""
+    """One split: its examples, the vectors that G is made of, and the reweighted examples to be written."""
 
     examples: StoredDataset
-    embeddings: VectorDataset
+    vectors: VectorDataset
     plan: DatasetPlan
 
 
+@dataclass(frozen=True)
+class Source:
+    """What the G of all splits is made of.
+
+    Attributes
+    ----------
+    base : vectors with labels.
+    labels : Y.
+    model : directory and description of the model whose V labels are compared by; None where they are not.
+    """
+
+    base: Sequence[VectorDataset]
+    labels: int
+    model: tuple[str, ModelFile] | None = None
+
+
 class Reweight(beam.PTransform):
-    """PBegin → (directory, Manifest) of the reweighted examples of some splits."""
+    """PBegin → (directory, Manifest) of the reweighted examples of some splits, by neighbours."""
 
     def __init__(
-        self,
-        fs: FileSystem,
-        base: Sequence[VectorDataset],
-        splits: Sequence[AffinitySplit],
-        labels: int,
-        config: Config,
-        shards: int,
+        self, fs: FileSystem, source: Source, splits: Sequence[AffinitySplit], config: Config, shards: int
     ) -> None:
         super().__init__()
-        self._fs, self._base, self._splits = fs, list(base), list(splits)
-        self._labels, self._config, self._shards = labels, config, shards
+        self._fs, self._source, self._splits, self._config, self._shards = fs, source, list(splits), config, shards
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         affinity = begin | "neighbours" >> NeighbourAffinity(
             self._fs,
-            self._base,
-            [split.embeddings for split in self._splits],
-            self._labels,
+            self._source.base,
+            [split.vectors for split in self._splits],
+            self._source.labels,
             self._config.affinity,
             self._config.run.seed,
             self._shards,
             self._config.affinity.recall,
+            self._source.model,
         )
         plans = [split.plan for split in self._splits]
-        fitted = [split.plan.directory for split in self._splits if split.embeddings in self._base]
+        fitted = [split.plan.directory for split in self._splits if split.vectors in self._source.base]
         measured = [] if affinity.measured is None else [beam.pvalue.AsSingleton(affinity.measured)]
         facts = affinity.median | "name facts" >> beam.Map(
-            _late_facts, [plan.directory for plan in plans], fitted, *measured
+            _late_facts, affinity.weigher, [plan.directory for plan in plans], fitted, *measured
         )
         return (
             affinity.parts
             | "weigh and write part"
             >> beam.ParDo(
-                _WritePart(self._fs, self._splits, affinity.weigher), beam.pvalue.AsSingleton(affinity.median)
+                _WeighPart(self._fs, self._splits, affinity.weigher), beam.pvalue.AsSingleton(affinity.median)
             )
             | "commit" >> CommitDatasets(self._fs, plans, late_facts=beam.pvalue.AsSingleton(facts))
         )
 
 
+class ReweightByLeaves(beam.PTransform):
+    """PBegin → (directory, Manifest) of the reweighted examples of some splits, by the leaves of a tree."""
+
+    def __init__(self, fs: FileSystem, source: Source, splits: Sequence[AffinitySplit], config: Config) -> None:
+        super().__init__()
+        self._fs, self._source, self._splits, self._config = fs, source, list(splits), config
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        settings, plans = self._config.affinity, [split.plan for split in self._splits]
+        clusters = begin | "clusters" >> FindClusters(
+            self._fs, self._source.base, self._source.labels, settings.leaf_rows, self._config.run.seed
+        )
+        sides = beam.pvalue.AsSingleton(clusters.tree), beam.pvalue.AsSingleton(clusters.counts)
+        tasks = [(s, k) for s, plan in enumerate(plans) for k in range(plan.parts)]
+        return (
+            begin
+            | "list parts" >> beam.Create(tasks, reshuffle=False)
+            | "spread parts" >> beam.Reshuffle()  # the list is one bundle
+            | "look up and write part"
+            >> beam.ParDo(_LookUpPart(self._fs, self._splits, self._source.base, settings.leaf_labels), *sides)
+            | "commit" >> CommitDatasets(self._fs, plans)
+        )
+
+
 def _late_facts(
-    median: float, directories: Sequence[str], fitted: Sequence[str], measured: Measured | None = None
+    median: float,
+    weigher: Weigher,
+    directories: Sequence[str],
+    fitted: Sequence[str],
+    measured: Measured | None = None,
 ) -> dict[str, dict[str, Any]]:
     """What only the job finds out, by directory; the recall is that of the splits that were joined by lists."""
-    by_lists = {} if measured is None else recall_facts(measured)
-    return {name: {"median": median, **(by_lists if name in fitted else {})} for name in directories}
+    by_lists, medians = {} if measured is None else recall_facts(measured), weigher.facts(median)
+    return {name: {**medians, **(by_lists if name in fitted else {})} for name in directories}
 
 
 class _WritePart(beam.DoFn):
-    def __init__(self, fs: FileSystem, splits: list[AffinitySplit], weigher: Weigher) -> None:
-        self._fs, self._splits, self._weigher = fs, splits, weigher
+    """Writes the parts of the reweighted examples, whatever their G is made of."""
+
+    def __init__(self, fs: FileSystem, splits: list[AffinitySplit]) -> None:
+        self._fs, self._splits = fs, splits
 
     def display_data(self) -> dict[str, Any]:
         manifests = [split.examples.manifest for split in self._splits]
         return {"rows": sum(one.rows for one in manifests), "labels": manifests[0].facts["labels"]}
 
-    def process(
-        self, gathered: tuple[tuple[int, int], Iterable[tuple[int, Neighbours] | None]], median: float
-    ) -> Iterator[tuple[str, Part]]:
-        (position, k), found = gathered
+    def _write(
+        self, position: int, k: int, affinities: Callable[[PartReader], Iterator[tuple[int, sp.csr_matrix]]]
+    ) -> tuple[str, Part]:
+        """The part with the affinities of its blocks, which are made of the part of the vectors beside it."""
         split = self._splits[position]
         part = split.examples.manifest.parts[k]
         on_true: list[float] = []
         pairs = covered = 0
         with (
             PartReader(self._fs, split.examples.directory, part) as reader,
-            PartReader(self._fs, split.embeddings.directory, split.embeddings.manifest.parts[k]) as embeddings,
+            PartReader(self._fs, split.vectors.directory, split.vectors.manifest.parts[k]) as vectors,
             PartWriter(self._fs, split.plan.directory, k, split.plan.schema) as writer,
         ):
             rows = reader.rows_of_block
-            for index, affinity in self._weigher.blocks(found, median):
+            for index, affinity in affinities(vectors):
                 table = reader.block(index)
-                same_ids(table.column("id"), embeddings.block(index, ["id"]).column("id"), embeddings.where(index))
+                same_ids(table.column("id"), vectors.block(index, ["id"]).column("id"), vectors.where(index))
                 truth = convert.lists(table, "labels", affinity.shape[1], reader.where(index))
                 at = entry_positions(affinity, row_of_entry(truth), truth.indices)
                 on_true += affinity.data[at[at >= 0]].tolist()
@@ -142,69 +191,139 @@ class _WritePart(beam.DoFn):
                 "runner lost an element; run it again"
             )
         sums = {"affinity_on_true": math.fsum(on_true), "true_pairs": float(pairs), "covered_pairs": float(covered)}
-        yield split.plan.directory, Part(**{**writer.part.as_json(), "sums": sums})
+        return split.plan.directory, Part(**{**writer.part.as_json(), "sums": sums})
+
+
+class _WeighPart(_WritePart):
+    """By the neighbours of the part's rows."""
+
+    def __init__(self, fs: FileSystem, splits: list[AffinitySplit], weigher: Weigher) -> None:
+        super().__init__(fs, splits)
+        self._weigher = weigher
+
+    def process(
+        self, gathered: tuple[tuple[int, int], Iterable[tuple[int, Neighbours] | None]], median: float
+    ) -> Iterator[tuple[str, Part]]:
+        (position, k), found = gathered
+        yield self._write(position, k, lambda _: self._weigher.blocks(found, median))
+
+
+class _LookUpPart(_WritePart):
+    """By the leaves of the part's rows."""
+
+    def __init__(
+        self, fs: FileSystem, splits: list[AffinitySplit], base: Sequence[VectorDataset], leaf_labels: int
+    ) -> None:
+        super().__init__(fs, splits)
+        self._base, self._leaf_labels = tuple(base), leaf_labels
+
+    def process(self, task: tuple[int, int], tree: ClusterTree, counts: sp.csr_matrix) -> Iterator[tuple[str, Part]]:
+        position, k = task
+        dataset = self._splits[position].vectors
+
+        def affinities(reader: PartReader) -> Iterator[tuple[int, sp.csr_matrix]]:
+            for block in range(reader.blocks):
+                vectors, own = dataset.vectors(reader, block), None
+                assert isinstance(vectors, np.ndarray)
+                if dataset in self._base:
+                    lists = reader.block(block, ["labels"])
+                    own = convert.lists(lists, "labels", counts.shape[1], reader.where(block))
+                with counters.kernel("look up"):
+                    found = cluster_affinity(tree.assign(vectors), counts, own, self._leaf_labels)
+                counters.count("candidates", found.nnz)
+                yield block, found
+
+        yield self._write(position, k, affinities)
 
 
 def plan_split(
     settings: Affinity,
     seed: int,
     examples: StoredDataset,
-    embeddings: VectorDataset,
+    vectors: VectorDataset,
     directory: str,
     inputs: dict[str, str],
 ) -> AffinitySplit:
-    """What reweighting a split will write; `inputs` are the fingerprints of examples, embeddings and base."""
+    """What reweighting a split will write; `inputs` are the fingerprints of all that its G is made of."""
     manifest = examples.manifest
-    reads = {**settings.model_dump(include={"kind", "n", "lambda_x", "mode", "epsilon", "recall"}), "seed": seed}
-    facts = {**features_facts(manifest), **reads, "recall_asked": reads["recall"]}
-    del facts["recall"]  # what was found stands there, where that was measured
+    reads = {**settings.reads(), "seed": seed}
+    facts = {**features_facts(manifest), **reads}
+    if settings.by_neighbours:  # what recall was found stands there, where that was measured
+        facts["recall_asked"] = facts.pop("recall")
     schema = tables.reweighted(manifest.facts["dimension"], manifest.facts["sparse"], manifest.facts["key"])
     recipe = recipe_of("affinity", VERSION, reads, inputs)
     plan = DatasetPlan(directory, recipe, schema, len(manifest.parts), facts, inputs)
-    return AffinitySplit(examples, embeddings, plan)
+    return AffinitySplit(examples, vectors, plan)
 
 
 def build(
     pipeline: beam.Pipeline,
-    fs: FileSystem,
-    base: Sequence[VectorDataset],
+    context: Context,
+    source: Source,
     splits: Sequence[AffinitySplit],
-    labels: int,
-    config: Config,
-    shards: int,
-    join_bytes: int,
+    cut: tuple[int, int],
 ) -> Any:
-    """Wire the job; `join_bytes` are those that a worker of the join holds."""
-    queries = [split.embeddings for split in splits]
+    """Wire the job; `cut` are the shards of a join and the bytes that a worker of it holds."""
+    config, fs = context.config, context.fs
     examples = part_bytes(split.examples.manifest for split in splits)
-    held = join_bytes + weigher_bytes(base, queries, config.affinity.n) + examples
-    return pipeline | "affinity" >> with_memory(Reweight(fs, base, splits, labels, config, shards), held)
+    if not config.affinity.by_neighbours:
+        return pipeline | "affinity" >> with_memory(ReweightByLeaves(fs, source, splits, config), examples)
+    shards, join_bytes = cut
+    held = weigher_bytes(source.base, [split.vectors for split in splits], config.affinity.n)
+    transform = Reweight(fs, source, splits, config, shards)
+    return pipeline | "affinity" >> with_memory(transform, join_bytes + held + examples)
+
+
+def _vectors(context: Context, lane: Lane, iteration: int) -> dict[str, VectorDataset]:
+    """What neighbours or leaves are looked for in, by split.
+
+    Raises ConfigError where that is x, and x says nothing but who the user is.
+    """
+    if not context.config.affinity.embedded:
+        if context.examples("train").facts["one_hot"]:
+            raise ConfigError('affinity.kind = "rbf" does not go with this data: x names the user and nothing else')
+        return {split: VectorDataset(context.run.examples(split), context.examples(split)) for split in lane.splits}
+    of, found = context.config.affinity.source(iteration), {}
+    for split in lane.splits:
+        directory = lane.embeddings(of, split)
+        manifest = read_manifest(context.fs, directory, f"embed --iteration={of}")
+        found[split] = VectorDataset(directory, context.fresh(directory, manifest))
+    return found
+
+
+def _model(context: Context, lane: Lane, iteration: int) -> tuple[str, ModelFile] | None:
+    """The model whose V labels are compared by."""
+    if context.config.affinity.kind != "latent-rbf":
+        return None
+    of = context.config.affinity.source(iteration)
+    directory = lane.model(of)
+    return directory, context.fresh(directory, model_file(context.fs, directory, of))
 
 
 def main(context: Context, lane: Lane, iteration: int) -> None:
-    """Reweight the splits of a lane for iteration T with the embeddings of iteration T − 1."""
+    """Reweight the splits of a lane for iteration T."""
     config, fs = context.config, context.fs
-    embeddings = {}
-    for split in lane.splits:
-        directory = lane.embeddings(iteration - 1, split)
-        manifest = read_manifest(fs, directory, f"embed --iteration={iteration - 1}")
-        embeddings[split] = VectorDataset(directory, context.fresh(directory, manifest))
-    base = [embeddings[split] for split in lane.fit]
+    vectors = _vectors(context, lane, iteration)
+    base = [vectors[split] for split in lane.fit]
+    source = Source(base, int(context.examples("train").facts["labels"]), _model(context, lane, iteration))
     splits = []
     for split in lane.splits:
         examples = StoredDataset(context.run.examples(split), context.examples(split))
-        inputs = {context.short(d.directory): d.fingerprint for d in [examples, embeddings[split], *base]}
+        inputs = {context.short(d.directory): d.fingerprint for d in [examples, vectors[split], *base]}
+        if source.model:
+            inputs[context.short(source.model[0])] = source.model[1].fingerprint
         where = lane.reweighted(iteration, split)
-        splits.append(plan_split(config.affinity, config.run.seed, examples, embeddings[split], where, inputs))
+        splits.append(plan_split(config.affinity, config.run.seed, examples, vectors[split], where, inputs))
     waiting = context.outdated(split.plan for split in splits)
     todo = [split for split in splits if split.plan in waiting]
-    if config.affinity.recall < 1 and any(split.embeddings in base for split in todo):
+    if config.affinity.recall < 1 and any(split.vectors in base for split in todo):
         # By lists the base is joined as a whole, or what came out would depend on what stood there.
-        todo = [split for split in splits if split in todo or split.embeddings in base]
-    if todo:
-        labels = int(todo[0].examples.manifest.facts["labels"])
-        with timed(context.short(lane.reweighted(iteration, ""))):
-            queries = [split.embeddings for split in todo]
+        todo = [split for split in splits if split in todo or split.vectors in base]
+    if not todo:
+        return
+    with timed(context.short(lane.reweighted(iteration, ""))):
+        cut = 1, 0
+        if config.affinity.by_neighbours:
+            queries = [split.vectors for split in todo]
             cut = shards_of(fs, base, queries, config.affinity, context.options, config.affinity.recall)
-            name = f"affinity-{iteration}"
-            context.job(name, lambda pipeline: build(pipeline, fs, base, todo, labels, config, *cut))
+        context.job(f"affinity-{iteration}", lambda pipeline: build(pipeline, context, source, todo, cut))

@@ -151,7 +151,7 @@ class Annotate(beam.PTransform):
             self._base,
             [split.source for split in self._by_neighbours],
             int(self._base[0].manifest.facts["labels"]),
-            self._affinity,
+            self._affinity.as_knn(),
             self._seed,
             self._shards,
         )

@@ -302,7 +302,8 @@ def run_all(context: Context) -> None:
     for lane in context.run.lanes(config):
         for iteration in range(config.run.iterations + 1):
             if iteration:
-                embed.main(context, lane, iteration - 1)
+                if config.affinity.embedded:
+                    embed.main(context, lane, config.affinity.source(iteration))
                 affinity.main(context, lane, iteration)
             train.main(context, lane, iteration)
             annotate.main(context, lane, iteration)

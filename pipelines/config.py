@@ -13,6 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from awe_core import ridge
+from awe_core.affinities.stored import StoredKind
 from awe_core.kernel_choice import resolved_kernel
 from awe_core.kernels import KernelName
 from awe_core.rank_weights import Alpha
@@ -102,11 +103,20 @@ class Train(Section):
 
 
 class Affinity(Section):
-    """G(x, y) from the neighbours."""
+    """G(x, y), stored with the examples before they are trained on: see `awe_core.affinities.stored`."""
 
-    kind: Literal["knn"] = Field("knn", description="member of the affinity family")
+    kind: StoredKind = Field("knn", description="member of the affinity family")
+    embedding: Literal["previous", "first"] = Field(
+        "previous", description="U and V that G is made of: of the iteration before, or always Wsabie's"
+    )
     n: Positive = Field(20, description="neighbours of an example")
     lambda_x: float = Field(2.0, gt=0, allow_inf_nan=False, description="λx in units of 1 / median d²")
+    lambda_y: float = Field(
+        math.inf, gt=0, description="λy in units of 1 / median d² of labels; inf: only equal labels count"
+    )
+    near_labels: Positive = Field(10, description="latent-rbf: nearest other labels of a label that count")
+    leaf_rows: Positive = Field(500, description="cluster: training examples of a leaf, at the most about")
+    leaf_labels: Positive = Field(50, description="cluster: most frequent labels of a leaf that are candidates")
     mode: Literal["sum", "max"] = Field("sum", description="how the neighbours that have y are joined")
     epsilon: float = Field(0.0, ge=0, lt=1, description="ε: G may be so much too small; far neighbours are left out")
     offset: float | Literal["learnt"] = Field(0.0, description="c of (s·G + b)·(f + c)")
@@ -116,6 +126,62 @@ class Affinity(Section):
     )
     shards: Positive | None = Field(None, description="of the base in the join; the plan's where not given")
     memory: Positive = Field(4 * 2**30, description="bytes that a worker of the join may use")
+
+    @property
+    def by_neighbours(self) -> bool:
+        """Whether G is made of neighbours."""
+        return self.kind != "cluster"
+
+    @property
+    def embedded(self) -> bool:
+        """Whether G is made of Ux, and not of x itself."""
+        return self.kind != "rbf"
+
+    def reads(self) -> dict[str, Any]:
+        """The keys that G depends on, with their values; JSON has no infinity."""
+        values = self.model_dump(include={"kind", *_READ[self.kind]})
+        return {name: "inf" if value == math.inf else value for name, value in values.items()}
+
+    def as_knn(self) -> Affinity:
+        """The same neighbours, of which only equal labels count: what the method `knn` ranks by."""
+        return Affinity(n=self.n, lambda_x=self.lambda_x, mode=self.mode, epsilon=self.epsilon)
+
+    def source(self, iteration: int) -> int:
+        """The iteration whose model the affinity of an iteration is made of."""
+        return iteration - 1 if self.embedding == "previous" else 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Affinity:
+        finite = math.isfinite(self.lambda_y)
+        if self.kind in ("hybrid", "latent-rbf") and not finite:
+            raise ValueError(f'affinity.kind = "{self.kind}" needs a finite affinity.lambda_y; or take kind = "knn"')
+        if self.kind in ("knn", "cluster") and finite:
+            raise ValueError(
+                f'affinity.kind = "{self.kind}" compares no labels: leave out affinity.lambda_y, or take "hybrid"'
+            )
+        if finite and self.epsilon:
+            raise ValueError("affinity.epsilon bounds the error where only equal labels count: leave out lambda_y")
+        if finite and self.bias and self.kind != "latent-rbf":
+            raise ValueError(
+                f"affinity.bias would stand in place of what a finite lambda_y gives the labels that no neighbour of "
+                f'kind = "{self.kind}" has: leave one of the two out'
+            )
+        if self.kind == "cluster" and (self.mode != "sum" or self.epsilon or self.recall < 1):
+            raise ValueError('affinity.kind = "cluster" has no neighbours: leave out mode, epsilon and recall')
+        if self.kind == "rbf" and self.embedding == "first":
+            raise ValueError('affinity.kind = "rbf" is made of x itself: leave out affinity.embedding')
+        return self
+
+
+_NEIGHBOURS = ("n", "lambda_x", "mode", "epsilon", "recall")
+_READ: dict[StoredKind, tuple[str, ...]] = {
+    "knn": _NEIGHBOURS,
+    "rbf": (*_NEIGHBOURS, "lambda_y"),
+    "hybrid": (*_NEIGHBOURS, "lambda_y"),
+    "latent-rbf": (*_NEIGHBOURS, "lambda_y", "near_labels"),
+    "cluster": ("leaf_rows", "leaf_labels"),
+}
+"""The keys of the section that a kind's G depends on. Which embedding it is made of, its inputs say."""
 
 
 class Evaluate(Section):
@@ -240,7 +306,8 @@ def _explain(error: ValidationError) -> str:
         known = Config.model_fields if len(location) == 1 else _section_fields(location[0])
         return f"unknown key {key}; known here: {', '.join(known)}"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}, not {first['input']!r}" if key else message
+    said_whole = first["type"] == "value_error" and len(location) < 2  # it names keys and values itself
+    return message if said_whole else f"{key}: {message}, not {first['input']!r}"
 
 
 def _section_fields(section: str) -> Sequence[str]:

@@ -98,11 +98,12 @@ def _weighing(run: ExistingRun) -> Weighing:
     facts = run.described(run.iteration).facts
     directory = run.lane.reweighted(run.iteration, "train")
     reweighted = run.context.fresh(directory, read_manifest(run.context.fs, directory, "affinity")).facts
-    ids, vectors, labels = _base(run)
+    source = run.context.config.affinity.source(run.iteration)
+    ids, vectors, labels = _base(run, source)
     return Weighing(
         base=prepare(ids, vectors),
         labels=labels,
-        before=run.model(run.iteration - 1),
+        before=run.model(source),
         gate=gate_of(facts),
         n=int(reweighted["n"]),
         lambda_x=float(reweighted["lambda_x"]) / float(reweighted["median"]),
@@ -111,12 +112,12 @@ def _weighing(run: ExistingRun) -> Weighing:
     )
 
 
-def _base(run: ExistingRun) -> tuple[NDArray[np.int64], NDArray[np.float32], LabelsById]:
-    """The rows that the run's neighbours were found in."""
+def _base(run: ExistingRun, source: int) -> tuple[NDArray[np.int64], NDArray[np.float32], LabelsById]:
+    """The rows that the run's neighbours were found in, embedded by the model of the iteration `source`."""
     ids, vectors, labels = [], [], []
     for split in run.lane.fit:
-        directory = run.lane.embeddings(run.iteration - 1, split)
-        made_by = f"embed --iteration={run.iteration - 1}"
+        directory = run.lane.embeddings(source, split)
+        made_by = f"embed --iteration={source}"
         dataset = VectorDataset(directory, run.context.fresh(directory, _manifest(run, directory, made_by)))
         for part in dataset.manifest.parts:
             with PartReader(run.context.fs, directory, part) as reader:

@@ -18,20 +18,26 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core import affinity as kernel
+from awe_core.affinities.latent_rbf import NearLabels
+from awe_core.affinities.neighbour_labels import FromNeighbours, NeighbourLabels
+from awe_core.affinities.stored import from_neighbours
 from awe_core.affinity import LabelsById
 from awe_core.neighbours import Neighbours
 from pipelines import counters
 from pipelines.approximate_join import ApproximateKnnJoin
 from pipelines.config import Affinity
 from pipelines.knn_join import KnnJoin
+from pipelines.models import load_model
 from pipelines.process_cache import ProcessCache
 from pipelines.vector_dataset import VectorDataset, joins_itself
 from schemas import convert
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
+from schemas.model_file import ModelFile
 from schemas.parts import PartReader
 
 _TABLES: ProcessCache[_LabelFiles] = ProcessCache(1)
+_NEAR_LABELS: ProcessCache[NearLabels] = ProcessCache(1)
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,11 @@ class NeighbourAffinity(beam.PTransform):
     base : datasets with vectors and labels; the sample for m is drawn from them.
     queries : datasets with vectors.
     labels : Y.
-    settings : n, λx and mode.
+    settings : the kind, and n, λx, λy, mode.
     seed : the run's.
     shards : of the base.
     recall : below 1 the base is joined with itself by lists, where all of it is among the queries.
+    model : directory and description of the model whose V labels are compared by; None where they are not.
     """
 
     def __init__(
@@ -74,12 +81,14 @@ class NeighbourAffinity(beam.PTransform):
         seed: int,
         shards: int,
         recall: float = 1.0,
+        model: tuple[str, ModelFile] | None = None,
     ) -> None:
         super().__init__()
+        self._weigher = Weigher(fs, base, labels, settings, model)
         self._by_lists = recall < 1 and joins_itself(base, queries)
         self._recall = recall
         self._fs, self._base, self._queries = fs, tuple(base), tuple(queries)
-        self._labels, self._settings, self._seed, self._shards = labels, settings, seed, shards
+        self._settings, self._seed, self._shards = settings, seed, shards
 
     def expand(self, begin: beam.pvalue.PBegin) -> NeighbourParts:
         n, shards = self._settings.n, self._shards
@@ -110,8 +119,7 @@ class NeighbourAffinity(beam.PTransform):
         names = [(key, None) for key in _parts(self._queries)]
         every_part = begin | "list query parts" >> beam.Create(names, reshuffle=False)
         parts = (by_part, every_part) | "with empty parts" >> beam.Flatten() | "gather part" >> beam.GroupByKey()
-        weigher = Weigher(self._fs, self._base, self._labels, self._settings)
-        return NeighbourParts(parts, median, measured, weigher)
+        return NeighbourParts(parts, median, measured, self._weigher)
 
 
 def _parts(datasets: Sequence[VectorDataset]) -> Iterator[tuple[int, int]]:
@@ -173,10 +181,20 @@ def weigher_bytes(base: Sequence[VectorDataset], queries: Sequence[VectorDataset
 
 
 class Weigher:
-    """From neighbours to G on the worker that needs it: a block at a time, nothing of it crosses a shuffle."""
+    """From neighbours to G on the worker that needs it: a block at a time, nothing of it crosses a shuffle.
 
-    def __init__(self, fs: FileSystem, base: Sequence[VectorDataset], labels: int, settings: Affinity) -> None:
-        self._fs, self._base, self._labels, self._settings = fs, tuple(base), labels, settings
+    Near labels, where the kind asks for them, are found once a process: Y² distances.
+    """
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        base: Sequence[VectorDataset],
+        labels: int,
+        settings: Affinity,
+        model: tuple[str, ModelFile] | None,
+    ) -> None:
+        self._fs, self._base, self._labels, self._settings, self._model = fs, tuple(base), labels, settings, model
 
     def blocks(
         self, found: Iterable[tuple[int, Neighbours] | None], median: float
@@ -186,15 +204,37 @@ class Weigher:
             tuple(dataset.fingerprint for dataset in self._base),
             lambda: _LabelFiles(self._fs, self._base, self._labels),
         )
-        lambda_x = self._settings.lambda_x / median
+        lambda_x, epsilon, member = self._settings.lambda_x / median, self._settings.epsilon, self._member()
         for block, neighbours in sorted((item for item in found if item), key=lambda item: item[0]):
             with counters.kernel("weigh"):
-                weights = kernel.knn_affinity(
-                    neighbours, files.table, lambda_x, self._settings.mode, self._settings.epsilon
-                )
+                weights = member.of(NeighbourLabels.of(neighbours, files.table, lambda_x, epsilon))
             counters.count("query_blocks")
             counters.count("candidates", weights.nnz)
             yield block, weights
+
+    def facts(self, median: float) -> dict[str, float]:
+        """The medians that λx and λy count in."""
+        near = self._near_labels()
+        return {"median": median, **({"median_y": near.median} if near else {})}
+
+    def _member(self) -> FromNeighbours:
+        kind = self._settings.kind
+        assert kind != "cluster"
+        return from_neighbours(kind, self._settings.mode, self._settings.lambda_y, self._near_labels())
+
+    def _near_labels(self) -> NearLabels | None:
+        """Raises DataError where the labels' embeddings give λy no unit."""
+        if self._model is None:
+            return None
+        directory, described = self._model
+
+        def find() -> NearLabels:
+            try:
+                return NearLabels.of(load_model(self._fs, directory, described).V, self._settings.near_labels)
+            except ValueError as error:
+                raise DataError(f"{directory}: {error}") from error
+
+        return _NEAR_LABELS.get((described.fingerprint, self._settings.near_labels), find)
 
 
 class _LabelFiles:

@@ -42,6 +42,12 @@ from schemas.model_file import ModelFile, find_model, write_model
 
 VERSION = 2
 
+_AFFINITY_FACTS = (
+    *("kind", "n", "lambda_x", "median", "mode"),
+    *("lambda_y", "near_labels", "median_y", "leaf_rows", "leaf_labels"),
+)
+"""Of the reweighted examples, those of a model that is trained on them; a kind has some."""
+
 
 def train_settings(config: Config, iteration: int, facts: Mapping[str, Any], epochs: int | None) -> TrainSettings:
     """The trainer's settings; `epochs` are those that the selection lane found, `facts` those of the examples.
@@ -255,8 +261,8 @@ def _write(
         "offset": model.offset,
     }
     if gate is not None:
-        facts |= {"scale": gate.scale, "bias": gate.bias, "median": examples.facts["median"]}
-        facts |= {name: examples.facts[name] for name in ("kind", "n", "lambda_x", "mode")}
+        facts |= {"scale": gate.scale, "bias": gate.bias}
+        facts |= {name: examples.facts[name] for name in _AFFINITY_FACTS if name in examples.facts}
     facts |= extra
     if ridge is not None:
         tensors["ridge"] = {"weights": ridge.weights, "intercept": ridge.intercept}

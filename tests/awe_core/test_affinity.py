@@ -1,16 +1,18 @@
-"""G from neighbours and their labels, against the oracle."""
+"""The k-NN affinity from neighbours and their labels, and the unit of λx, against the oracle."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awe_core.affinity import LabelsById, knn_affinity, median_distance, radius, smallest_hashes
+from awe_core.affinities.knn import Knn
+from awe_core.affinities.neighbour_labels import Mode, NeighbourLabels
+from awe_core.affinity import LabelsById, median_distance, radius, smallest_hashes
 from awe_core.arrangement import hash_ids
 from awe_core.knn import knn_join
 from awe_core.neighbours import NOBODY, Neighbours
@@ -21,8 +23,14 @@ from tests.oracles import join
 LABELS = 6
 
 
+def knn_affinity(
+    near: Neighbours, table: LabelsById, lambda_x: float, mode: Mode, epsilon: float = 0.0
+) -> sp.csr_matrix:
+    return Knn(mode).of(NeighbourLabels.of(near, table, lambda_x, epsilon))
+
+
 def affinities(
-    ids: np.ndarray, x: np.ndarray, labels: list[set[int]], lam: float, mode: Literal["sum", "max"], n: int
+    ids: np.ndarray, x: np.ndarray, labels: list[set[int]], lam: float, mode: Mode, n: int
 ) -> tuple[list[dict[int, float]], list[dict[int, float]]]:
     """(ours, the oracle's) of every row among all rows."""
     neighbours = knn_join(ids, x, n)
@@ -42,7 +50,7 @@ def assert_close(ours: list[dict[int, float]], wanted: list[dict[int, float]]) -
 
 
 @given(st.data(), st.integers(1, 25), st.integers(1, 30), st.sampled_from(["sum", "max"]), st.integers(0, 2**20))
-def test_equals_the_oracle(data: st.DataObject, rows: int, n: int, mode: Literal["sum", "max"], seed: int) -> None:
+def test_equals_the_oracle(data: st.DataObject, rows: int, n: int, mode: Mode, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = data.draw(label_sets(rows, LABELS))
     lam = data.draw(st.sampled_from([0.0, 0.3, 2.0, 50.0, 1e4]))
@@ -52,7 +60,7 @@ def test_equals_the_oracle(data: st.DataObject, rows: int, n: int, mode: Literal
 
 
 @pytest.mark.parametrize("mode", ["sum", "max"])
-def test_forty_copies_of_every_point(mode: Literal["sum", "max"]) -> None:
+def test_forty_copies_of_every_point(mode: Mode) -> None:
     x = np.repeat(np.random.default_rng(0).standard_normal((4, 3)), 40, axis=0).astype(np.float32)
     labels = [{row % LABELS} for row in range(160)]
     ours, wanted = affinities(np.arange(160), x, labels, 1.0, mode, 20)
@@ -71,7 +79,7 @@ def test_an_affinity_that_underflows_is_stored_as_zero() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1e-4, 1e-2, 0.5]), st.sampled_from(["sum", "max"]))
-def test_epsilon_bounds_what_is_left_out(seed: int, epsilon: float, mode: Literal["sum", "max"]) -> None:
+def test_epsilon_bounds_what_is_left_out(seed: int, epsilon: float, mode: Mode) -> None:
     rng = np.random.default_rng(seed)
     ids, x = np.arange(40), rng.normal(size=(40, 2)).astype(np.float32)
     table = LabelsById.of(ids, csr([{int(y)} for y in rng.integers(0, LABELS, 40)], LABELS))

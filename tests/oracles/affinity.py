@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Literal
@@ -36,6 +37,50 @@ def knn_affinity(
                 terms.setdefault(label, []).append(math.exp(-lam * distance))
         affinities.append({label: combine(terms[label]) for label in sorted(terms)})
     return affinities
+
+
+def rbf_affinity(
+    neighbours: Sequence[join.Neighbours],
+    labels_by_id: Mapping[int, AbstractSet[int]],
+    lam: float,
+    closeness: Callable[[int, int], float | None],
+    labels: int,
+    mode: Literal["sum", "max"] = "sum",
+) -> list[Affinity]:
+    """G(x, y) = Σ exp(−λx ‖Ux − Uxₘ‖²) · closeness(y, y') over the training pairs (xₘ, y') of the neighbours; or `max`.
+
+    closeness is exp(−λy ‖y − y'‖²), or ‖Vy − Vy'‖² in place of it; None is 0 and makes no candidate.
+    """
+    combine: Callable[[list[float]], float] = math.fsum if mode == "sum" else max
+    affinities = []
+    for near in neighbours:
+        pairs = [(math.exp(-lam * distance), label) for distance, m in near for label in labels_by_id[m]]
+        terms = {
+            y: [weight * close for weight, label in pairs if (close := closeness(y, label)) is not None]
+            for y in range(labels)
+        }
+        affinities.append({y: combine(values) for y, values in terms.items() if values})
+    return affinities
+
+
+def one_hot_closeness(lam: float) -> Callable[[int, int], float]:
+    """exp(−λy ‖y − y'‖²) of one-hot labels, which are √2 apart."""
+    return lambda y, other: 1.0 if y == other else math.exp(-2 * lam)
+
+
+def latent_closeness(V: ArrayLike, near: int, setting: float) -> Callable[[int, int], float | None]:
+    """exp(−λy ‖Vy − Vy'‖²) of y' and the `near` labels nearest to it, None beyond; λy = setting / their median."""
+    points = np.asarray(V, np.float64)
+    found = join.neighbours(list(range(len(points))), points, list(range(len(points))), points, near)
+    lam = setting / statistics.median(distance for row in found for distance, _ in row)
+    of_label = [{other: math.exp(-lam * distance) for distance, other in row} for row in found]
+    return lambda y, other: 1.0 if y == other else of_label[other].get(y)
+
+
+def most_frequent(label_sets: Sequence[AbstractSet[int]], most: int) -> set[int]:
+    """The labels that most of some examples have; ties go to the smaller label."""
+    counts = Counter(label for labels in label_sets for label in labels)
+    return set(sorted(counts, key=lambda label: (-counts[label], label))[:most])
 
 
 def median_distance(ids: Sequence[int], x: ArrayLike, hashes: Sequence[int], n: int, limit: int = 10_000) -> float:

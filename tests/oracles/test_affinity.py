@@ -30,6 +30,32 @@ def test_without_neighbours_or_without_their_labels_there_is_no_candidate() -> N
     assert affinity.knn_affinity([[], [(0.0, 4)]], {4: set()}, lam=1.0) == [{}, {}]
 
 
+def test_one_hot_labels_are_root_two_apart() -> None:
+    # Each of the five training pairs adds its weight to its own label and half of it to the others.
+    close = affinity.one_hot_closeness(math.log(2) / 2)
+    [G] = affinity.rbf_affinity(NEAR, LABELS, math.log(2), close, labels=8)
+    assert G[5] == pytest.approx(1 + 1 / 2 + (1 / 2 + 1 / 4 + 1 / 4) / 2)
+    assert G[0] == pytest.approx((1 + 1 / 2 + 1 / 2 + 1 / 4 + 1 / 4) / 2)
+    [G] = affinity.rbf_affinity(NEAR, LABELS, math.log(2), close, labels=8, mode="max")
+    assert (G[5], G[7], G[0]) == pytest.approx((1, 1 / 2, 1 / 2))
+
+
+def test_near_labels_share_what_a_neighbour_gives() -> None:
+    # Labels at 0, 1, 3, 30: the nearest of each is 1, 0, 1, 2 at squared distances 1, 1, 4, 729; their median is 2.5.
+    close = affinity.latent_closeness([[0.0], [1.0], [3.0], [30.0]], near=1, setting=2.5 * math.log(2))
+    assert close(1, 0) == pytest.approx(1 / 2)
+    assert close(1, 2) == pytest.approx(1 / 16)
+    assert close(2, 1) is None
+    assert close(3, 3) == 1.0
+    [G] = affinity.rbf_affinity([[(0.0, 1)]], {1: {0, 2}}, 1.0, close, labels=4)
+    assert G == pytest.approx({0: 1, 1: 1 / 2 + 1 / 16, 2: 1})
+
+
+def test_the_most_frequent_labels_and_their_ties() -> None:
+    assert affinity.most_frequent([{1, 2}, {2, 3}, set()], 2) == {1, 2}
+    assert affinity.most_frequent([{1}], 5) == {1}
+
+
 def test_the_median_is_over_all_neighbours_of_the_sampled_rows() -> None:
     # Points 0, 1, 3, 7. Two neighbours each: 0 → 1, 9; 1 → 1, 4; 3 → 4, 9; 7 → 16, 36.
     ids, x = [0, 1, 2, 3], [[0.0], [1.0], [3.0], [7.0]]

@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from awe_core.affinities.cluster import count_labels
 from awe_core.affinity import smallest_hashes
 from pipelines import neighbour_affinity
+from pipelines.cluster_affinity import _AddCounts
 from pipelines.neighbour_affinity import _SmallestHashes
+from tests.awe_core.lists import csr, label_sets
 from tests.merge_trees import merge_in_some_tree, random_split
 
 SEED = st.integers(0, 2**20)
@@ -59,4 +62,18 @@ def test_the_smallest_hashes_of_any_parts(seed: int, rows: int, sample: int, par
         inputs = [ids[part][few(seed, ids[part])] for part in random_split(rows, parts, rng)]
         found = combine_somehow(_SmallestHashes(seed), inputs, rng)
     assert found.tolist() == sorted(ids[few(seed, ids)].tolist())
+    assert found.dtype == np.int64
+
+
+@given(SEED, st.integers(0, 30).flatmap(lambda rows: label_sets(rows, 5)), st.integers(1, 6))
+def test_the_counts_of_labels_of_any_parts(seed: int, labels: list[set[int]], parts: int) -> None:
+    rng = np.random.default_rng(seed)
+    leaf = rng.integers(0, 3, len(labels))
+    lists = csr(labels, 5)
+    inputs = [count_labels(leaf[rows], lists[rows], 3) for rows in random_split(len(labels), parts, rng)]
+    found = combine_somehow(_AddCounts(), inputs, rng)
+    wanted = [
+        [sum(y in one for one, at in zip(labels, leaf, strict=True) if at == x) for y in range(5)] for x in range(3)
+    ]
+    assert found.toarray().tolist() == wanted
     assert found.dtype == np.int64

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import Config, load_config, parse_overrides, resolve
+from pipelines.config import Affinity, Config, load_config, parse_overrides, resolve
 from pipelines.errors import ConfigError
 from schemas.filesystem import LocalFileSystem
 
@@ -81,6 +81,49 @@ def test_a_label_bias_is_a_coordinate_for_one_hot_users(other: str) -> None:
     assert load("--train.label_bias=true").train.label_bias
     with pytest.raises(ConfigError, match=r"train\.label_bias needs an x that is no history"):
         load("--train.label_bias=true", "--run.iterations=0", other)
+
+
+def affinity(*flags: str) -> Affinity:
+    return load(*(f"--affinity.{flag}" for flag in flags)).affinity
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["kind=hybrid"], "needs a finite affinity.lambda_y"),
+        (["kind=latent-rbf", "lambda_y=inf"], "needs a finite affinity.lambda_y"),
+        (["lambda_y=2.0"], "compares no labels"),
+        (["kind=cluster", "lambda_y=2.0"], "compares no labels"),
+        (["kind=hybrid", "lambda_y=2.0", "epsilon=0.1"], "epsilon bounds the error where only equal labels"),
+        (["kind=rbf", "lambda_y=2.0", "bias=0.1"], "affinity.bias would stand in place"),
+        (["kind=cluster", "mode=max"], "has no neighbours"),
+        (["kind=cluster", "recall=0.9"], "has no neighbours"),
+        (["kind=rbf", "embedding=first"], "is made of x itself"),
+    ],
+)
+def test_an_affinity_is_refused_what_it_has_no_use_for(flags: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as refused:
+        affinity(*flags)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_affinity_depends_on_the_keys_that_its_kind_reads() -> None:
+    knn = {"kind": "knn", "n": 20, "lambda_x": 2.0, "mode": "sum", "epsilon": 0.0, "recall": 1.0}
+    assert affinity().reads() == knn
+    assert affinity("kind=cluster", "n=7").reads() == {"kind": "cluster", "leaf_rows": 500, "leaf_labels": 50}
+    assert affinity("kind=rbf").reads()["lambda_y"] == "inf"
+    assert affinity("kind=latent-rbf", "lambda_y=3").reads().items() >= {"lambda_y": 3.0, "near_labels": 10}.items()
+
+
+def test_the_method_knn_compares_equal_labels_whatever_the_affinity() -> None:
+    assert affinity("kind=latent-rbf", "lambda_y=3", "n=7").as_knn().reads() == affinity("n=7").reads()
+
+
+def test_the_embedding_that_an_affinity_is_made_of() -> None:
+    assert [affinity().source(iteration) for iteration in (1, 2, 3)] == [0, 1, 2]
+    assert [affinity("embedding=first").source(iteration) for iteration in (1, 2, 3)] == [0, 0, 0]
+    assert affinity().embedded
+    assert not affinity("kind=rbf").embedded
 
 
 def test_ridge_is_for_data_whose_scatter_matrix_fits() -> None:

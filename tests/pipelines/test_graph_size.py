@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines import affinity, embed, knn_join
-from pipelines.config import load_config
+from pipelines.config import Config, load_config
 from pipelines.filesystem import BeamFileSystem
 from pipelines.process_cache import clear_all
 from pipelines.stored_dataset import StoredDataset
@@ -46,18 +46,31 @@ def test_embedding_ten_thousand_parts(tmp_path: Path) -> None:
     assert graph_bytes(embed.Embed(FS, [split], "model", model)) < 1_000_000
 
 
+def reweighted_splits(folder: Path, config: Config) -> list[affinity.AffinitySplit]:
+    examples = StoredDataset(*many_parts(folder / "examples", tables.examples(D, False, False)))
+    vectors = {
+        name: VectorDataset(*many_parts(folder / f"embeddings-{name}", tables.embeddings(D)))
+        for name in ("train", "test")
+    }
+    return [
+        affinity.plan_split(config.affinity, 0, examples, vectors[name], str(folder / name), {}) for name in vectors
+    ]
+
+
 @pytest.mark.parametrize("recall", [1.0, 0.9])
 def test_reweighting_ten_thousand_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recall: float) -> None:
     monkeypatch.setattr(knn_join, "_centre", lambda *_: knn_join.Centre.of(np.zeros((2, D), np.float32), "euclidean"))
     config = load_config(FS, None, {"data": {"format": "digits"}, "affinity": {"recall": recall}})
-    base = VectorDataset(*many_parts(tmp_path / "embeddings", tables.embeddings(D)))
-    others = VectorDataset(*many_parts(tmp_path / "others", tables.embeddings(D)))
-    examples = StoredDataset(*many_parts(tmp_path / "examples", tables.examples(D, False, False)))
-    splits = [
-        affinity.plan_split(config.affinity, 0, examples, vectors, str(tmp_path / name), {})
-        for name, vectors in {"train": base, "test": others}.items()
-    ]
-    assert graph_bytes(affinity.Reweight(FS, [base], splits, 9, config, SHARDS)) < 2_000_000
+    splits = reweighted_splits(tmp_path, config)
+    source = affinity.Source([splits[0].vectors], 9)
+    assert graph_bytes(affinity.Reweight(FS, source, splits, config, SHARDS)) < 2_000_000
+
+
+def test_clusters_of_ten_thousand_parts(tmp_path: Path) -> None:
+    config = load_config(FS, None, {"data": {"format": "digits"}, "affinity": {"kind": "cluster"}})
+    splits = reweighted_splits(tmp_path, config)
+    source = affinity.Source([splits[0].vectors], 9)
+    assert graph_bytes(affinity.ReweightByLeaves(FS, source, splits, config)) < 2_000_000
 
 
 def test_a_worker_reads_the_manifest_that_the_job_was_planned_by(tmp_path: Path) -> None:

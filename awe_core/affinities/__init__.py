@@ -1,0 +1,1 @@
+"""The affinity family, one file a member."""

@@ -1,0 +1,48 @@
+"""The members whose G is stored with the examples before anything is trained with it: candidates and their weights.
+
+| kind | G(x, y) | file |
+|---|---|---|
+| knn | Σₘ exp(−λx ‖Ux − Uxₘ‖²) [y ∈ Yₘ] over the n nearest examples, or the maximum | knn |
+| rbf | Σₘ exp(−λx ‖x − xₘ‖²) Σ_{y'∈Yₘ} exp(−λy ‖y − y'‖²) over the n nearest in x | hybrid |
+| hybrid | Σₘ exp(−λx ‖Ux − Uxₘ‖²) Σ_{y'∈Yₘ} exp(−λy ‖y − y'‖²) | hybrid |
+| latent-rbf | Σₘ exp(−λx ‖Ux − Uxₘ‖²) Σ_{y'∈Yₘ} exp(−λy ‖Vy − Vy'‖²) | latent_rbf |
+| cluster | 1 for the N most frequent labels of x's leaf | cluster |
+
+All but the last are made of neighbours: a `FromNeighbours` turns their labels into G. U and V are those of the model
+of the iteration before or, if wanted, always Wsabie's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+from awe_core.affinities.hybrid import Hybrid
+from awe_core.affinities.knn import Knn
+from awe_core.affinities.latent_rbf import LatentRbf, NearLabels
+from awe_core.affinities.neighbour_labels import FromNeighbours, Mode
+
+NeighbourKind = Literal["knn", "rbf", "hybrid", "latent-rbf"]
+StoredKind = NeighbourKind | Literal["cluster"]
+
+
+def from_neighbours(kind: NeighbourKind, mode: Mode, lambda_y: float, near_labels: NearLabels | None) -> FromNeighbours:
+    """The member of a kind.
+
+    Parameters
+    ----------
+    lambda_y : in units of 1 / median, see the members.
+    near_labels : of the latent RBF.
+
+    Raises ValueError where the kind is not one of them, or its λy not finite where it has to be.
+    """
+    if kind == "knn":
+        return Knn(mode)
+    if kind in ("rbf", "hybrid"):
+        return Hybrid(mode, lambda_y)
+    if kind == "latent-rbf" and near_labels and math.isfinite(lambda_y):
+        return LatentRbf(mode, near_labels.closeness(lambda_y))
+    raise ValueError(
+        f"the affinity's kind must be one of {', '.join(get_args(NeighbourKind))}, not {kind!r} with λy = {lambda_y}; "
+        "the latent RBF needs a finite λy"
+    )

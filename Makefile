@@ -15,7 +15,9 @@ AWE = $(BIN)/awe
 FLAGS = --config=$(CONFIG) --run=$(RUN) --runner=$(RUNNER) $(FLINK_FLAGS) $(if $(SEED),--run.seed=$(SEED)) $(ARGS)
 T = $(if $(ITERATION),--iteration=$(ITERATION))
 
-.PHONY: setup demo test lint run ingest train embed affinity annotate evaluate clean
+BUDGET ?= 10
+
+.PHONY: setup demo test lint run tune tables ingest train embed affinity annotate evaluate clean
 
 setup: $(READY)
 
@@ -38,6 +40,15 @@ lint: $(READY)
 
 run: $(READY)
 	$(AWE) $@ $(FLAGS) $(if $(SEEDS),--seeds=$(SEEDS))
+
+# Settings by validation alone, in a run directory of its own: BUDGET minutes.
+tune: RUN = runs/tune-$(basename $(notdir $(CONFIG)))
+tune: $(READY)
+	$(AWE) $@ $(FLAGS) --budget=$(BUDGET) $(if $(SEEDS),--seeds=$(SEEDS))
+
+# docs/results.md from the runs that docs/tables.toml names.
+tables: $(READY)
+	$(BIN)/python -m benchmarks.tables
 
 ingest: $(READY)
 	$(AWE) $@ $(FLAGS)

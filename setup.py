@@ -12,7 +12,7 @@ setup(
     install_requires=[
         "apache-beam>=2.77,<2.78",
         "numpy>=2.0,<3",
-        "scikit-learn>=1.6,<2",
+        "scikit-learn>=1.8,<2",
         "scipy>=1.14,<2",
         "pyarrow>=18",
         "click>=8.1,<9",
@@ -29,10 +29,12 @@ setup(
         "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
         "faiss": ["faiss-cpu>=1.8"],
         "fast": ["numba>=0.61"],
+        "tune": ["optuna>=4.2,<6"],
         "test": [
             "boto3>=1.34,<2",
             "hypothesis>=6.100,<7",
             "mypy>=1.13",
+            "optuna>=4.2,<6",
             "psutil>=5.9",
             "pytest>=8.2",
             "pytest-timeout>=2.3",

@@ -11,9 +11,8 @@ import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from awe_core.examples import Block, BlockSource, Features
-from awe_core.metrics import add, means, sums
-from awe_core.ranking import rank_all
+from awe_core.examples import Block, BlockSource
+from awe_core.linear import Linear, precision
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
 """Penalties tried, as multiples of the mean of the diagonal of the features' scatter matrix."""
@@ -24,18 +23,6 @@ BYTES_AT_MOST = 4 * 2**30
 def bytes_needed(dimension: int, labels: int) -> int:
     """Bytes at the peak of a fit, while the scatter matrix is centred: 8 (3d² + 2dY)."""
     return 8 * dimension * (3 * dimension + 2 * labels)
-
-
-@dataclass(frozen=True)
-class Ridge:
-    """scores = x W + intercept: W float32 [d, Y], intercept float32 [Y]."""
-
-    weights: NDArray[np.float32]
-    intercept: NDArray[np.float32]
-
-    def scores(self, features: Features) -> NDArray[np.float32]:
-        """float32 [rows, Y]."""
-        return np.asarray(features @ self.weights) + self.intercept
 
 
 @dataclass(frozen=True)
@@ -82,24 +69,14 @@ class RidgeFits:
         values, vectors = scipy.linalg.eigh(gram, overwrite_a=True)
         return cls(np.maximum(values, 0.0), vectors.T @ cross, vectors, mean_x, mean_y)
 
-    def solve(self, penalty: float) -> Ridge:
+    def solve(self, penalty: float) -> Linear:
         """The solution for a penalty in units of the mean eigenvalue."""
         damped = self.values + penalty * max(float(self.values.mean()), np.finfo(np.float64).tiny)
         weights = self.vectors @ (self.rotated / damped[:, None])
         intercept = self.mean_y - self.mean_x @ weights
-        return Ridge(weights.astype(np.float32), intercept.astype(np.float32))
+        return Linear(weights.astype(np.float32), intercept.astype(np.float32))
 
 
 def choose_penalty(fits: RidgeFits, validation: BlockSource, penalties: Sequence[float] = PENALTIES) -> float:
     """The penalty with the best P@1 on validation; the larger one of equals."""
-    scored = []
-    for penalty in penalties:
-        model = fits.solve(penalty)
-        parts = []
-        for index in range(len(validation.rows_of_block)):
-            block = validation[index]
-            ranking = rank_all(model.scores(block.features), block.seen, 1)
-            parts.append(sums(ranking, block.labels, block.seen, None, 1))
-        total = add(parts)
-        scored.append((means(total)["p@1"] if total.get("scored") else 0.0, penalty))
-    return max(scored)[1]
+    return max((precision(fits.solve(penalty).scores, validation), penalty) for penalty in penalties)[1]

@@ -1,6 +1,6 @@
 """Annotate: the k best labels of every example by every method, as a Beam job.
 
-    examples/S, model-0                          →  predictions-0/{popularity, knn, ridge, wsabie}/S
+    examples/S, model-0                          →  predictions-0/{popularity, knn, ridge, …, wsabie}/S
     reweighted-T/S, model-T, model-(T−1)         →  predictions-T/{knn-embedding, gxf, awe}/S
 
 One task is one part under one method. A worker process holds up to four models (U, V); a thread, one block of examples
@@ -9,7 +9,7 @@ and 128 MiB of scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,16 +21,16 @@ from awe_core import scoring
 from awe_core.examples import Block
 from awe_core.neighbours import Neighbours
 from pipelines import counters
-from pipelines.config import Affinity
+from pipelines.config import LINEAR, Affinity
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import read_examples
 from pipelines.join_plan import shards_of
 from pipelines.labels import read_labels
-from pipelines.models import gate_of, load_model, load_ridge, model_bytes, model_file
+from pipelines.models import gate_of, load_linear, load_model, model_bytes, model_file
 from pipelines.neighbour_affinity import NeighbourAffinity, Weigher, weigher_bytes
 from pipelines.process_cache import ProcessCache
 from pipelines.run_directory import Lane
-from pipelines.stage import Context, timed, write_seconds
+from pipelines.stage import Context, Cost, timed, write_cost
 from pipelines.vector_dataset import VectorDataset
 from pipelines.worker_memory import part_bytes, with_memory
 from schemas import convert, tables
@@ -84,7 +84,7 @@ class Ranker:
         """Of the tensors that `load` takes."""
         if self.method in ("knn", "knn-embedding"):
             return 0
-        if self.method == "ridge":
+        if self.method in LINEAR:
             return 8 * self.dimension * self.labels.rows
         return model_bytes(self.model, self.dimension, self.labels.rows)
 
@@ -94,9 +94,9 @@ class Ranker:
             return scoring.rank_by_affinity(self.k)
         if self.method == "popularity":
             return scoring.rank_by_count(read_labels(fs, self.labels_directory, self.labels).counts, self.k)
-        if self.method == "ridge":
-            ridge = load_ridge(fs, self.model_directory, self.model)
-            return scoring.rank_by_scores(ridge.scores, ridge.weights.shape[1], self.k)
+        if self.method in LINEAR:
+            linear = load_linear(fs, self.model_directory, self.model, self.method)
+            return scoring.rank_by_scores(linear.scores, linear.weights.shape[1], self.k)
         model = load_model(fs, self.model_directory, self.model)
         if self.method == "wsabie":
             return scoring.rank_by_model(model, self.k)
@@ -293,6 +293,29 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
         return
     with timed(context.short(lane.predictions(iteration, "", ""))):
         table = context.job(f"annotate-{iteration}", lambda pipeline: build(pipeline, context, todo, base))
+    joined = sum(split.source.manifest.rows for split in todo if split.ranker.method == "knn")
     for split in todo:
-        microseconds = table.get(f"rank {split.ranker.method} {split.split}_us", {"sum": 0})["sum"]
-        write_seconds(context, lane, iteration, split.ranker.method, split.split, microseconds / 1e6)
+        method, rows = split.ranker.method, split.source.manifest.rows
+        microseconds = _microseconds(table, f"rank {method} {split.split}")
+        if method == "knn":  # one search for all splits
+            microseconds += _microseconds(table, "search") * rows / max(1, joined)
+        reached = _reached_bytes(split.ranker, iteration, base)
+        write_cost(context, lane, iteration, method, split.split, Cost(microseconds / 1e6, reached))
+
+
+def _microseconds(table: Mapping[str, Any], kernel: str) -> float:
+    return float(table.get(f"{kernel}_us", {"sum": 0})["sum"])
+
+
+def _reached_bytes(ranker: Ranker, iteration: int, base: Sequence[VectorDataset]) -> int:
+    """Bytes that one query has to reach: the model, and of the base what neighbours are found by, x or Ux."""
+    labels, rows = ranker.labels.rows, sum(dataset.manifest.rows for dataset in base)
+    if ranker.method == "popularity":
+        return 8 * labels
+    if ranker.method == "knn":
+        return sum(part.bytes for dataset in base for part in dataset.manifest.parts)
+    if ranker.method in LINEAR:
+        return 4 * (ranker.dimension + 1) * labels
+    model = model_bytes(ranker.model, ranker.dimension, labels)
+    embeddings = 4 * int(ranker.model.facts["settings"]["D"]) * rows
+    return model + embeddings if iteration else model

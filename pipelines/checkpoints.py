@@ -65,7 +65,7 @@ class DiskCheckpoints:
         self._last = time.monotonic()
         if self._stop.signal is not None:
             place = checkpoint.progress["course"]["place"]
-            log.info(
+            log.notice(
                 f"stopped by {Signals(self._stop.signal).name}: a checkpoint of epoch {place['epoch']}, step "
                 f"{place['steps']} is kept, run the same command to go on"
             )

@@ -211,6 +211,32 @@ def _run(config_path: str | None, run_root: str, runner: str, flags: Sequence[st
     click.echo(results_table.of_seeds(context.fs, context.run, chosen))
 
 
+@_command("tune", "Settings by validation alone, test never built: best.toml, trials.json; the same command goes on.")
+@click.option("--budget", type=click.FloatRange(0, min_open=True), metavar="MINUTES", help="Of all trials together.")
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Of each of the two searches.")
+@click.option("--seeds", metavar="S,S,…", help="Runs that a trial is measured by.  [default: run.seed]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the search itself.")
+def _tune(
+    config_path: str | None,
+    run_root: str,
+    runner: str,
+    flags: Sequence[str],
+    budget: float | None,
+    trials: int | None,
+    seeds: str | None,
+    seed: int,
+) -> None:
+    if budget is None and trials is None:
+        raise ConfigError("give --budget=MINUTES, --trials=N or both: a search has no end of its own")
+    try:
+        from pipelines import tune
+    except ModuleNotFoundError as error:
+        raise ConfigError(f'{error.name} is missing; pip install "affinity-weighted-embedding[tune]"') from None
+    context = _context(config_path, run_root, runner, flags)
+    measured_by = (context.config.run.seed,) if seeds is None else tuple(_parse_seeds(seeds))
+    click.echo(tune.main(context, tune.Request(budget, trials, measured_by, seed)))
+
+
 @cli.command("knn", context_settings=_PASS_ON)
 @click.option("--base", multiple=True, required=True, metavar="DIR", help="Dataset of vectors; may be given again.")
 @click.option("--queries", multiple=True, metavar="DIR", help="Datasets asked for.  [default: the base itself]")
@@ -328,7 +354,7 @@ for _asked in COMMANDS:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    log.info(f"stopped by {signal.Signals(number).name}; what was finished stands, run the same command to go on")
+    log.notice(f"stopped by {signal.Signals(number).name}; what was finished stands, run the same command to go on")
     sys.exit(128 + number)
 
 

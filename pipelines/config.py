@@ -12,7 +12,7 @@ import tomli_w
 from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from awe_core import ridge
+from awe_core import passive_aggressive, ridge
 from awe_core.affinities.stored import StoredKind
 from awe_core.kernel_choice import resolved_kernel
 from awe_core.kernels import KernelName
@@ -21,6 +21,7 @@ from awe_core.samplers import Sampler
 from awe_core.schedule import Schedule
 from awe_core.similarity import Similarity
 from pipelines.errors import ConfigError
+from pipelines.search_space import SEARCHED, Space, ends
 from schemas.filesystem import FileSystem, read_bytes
 
 ELEMENT_BYTES = 10_000_000
@@ -29,9 +30,13 @@ ELEMENT_BYTES = 10_000_000
 Paths = str | list[str]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
-METHODS_0 = ("popularity", "knn", "ridge", "wsabie")
+METHODS_0 = ("popularity", "knn", "ridge", "one-vs-rest", "pamir", "wsabie")
+LINEAR = ("ridge", "one-vs-rest", "pamir")
+"""Baselines with a full d × Y matrix."""
+ASKED_FOR = ("one-vs-rest", "pamir")
+"""Methods that cost more than all others together: they are ranked by where they are named."""
 METHODS_T = ("knn-embedding", "gxf", "awe")
-Method = Literal["popularity", "knn", "ridge", "wsabie", "knn-embedding", "gxf", "awe"]
+Method = Literal["popularity", "knn", "ridge", "one-vs-rest", "pamir", "wsabie", "knn-embedding", "gxf", "awe"]
 
 
 class Section(BaseModel):
@@ -189,8 +194,17 @@ class Evaluate(Section):
 
     k: Positive = Field(10, description="length of the predicted lists, and K of map@K")
     methods: Annotated[list[Method], Field(min_length=1)] | None = Field(
-        None, description="methods to rank by; all that fit the data where not given"
+        None, description="methods to rank by; where not given all that fit the data but one-vs-rest and pamir"
     )
+
+
+class Tune(Section):
+    """What `awe tune` looks for, and where; no other command reads it."""
+
+    metric: str = Field("p@1", description="of the validation rows of results.json; the higher the better")
+    starts: Positive = Field(3, description="best models of iteration 0 that the search of the others begins with")
+    wsabie: Space = Field({}, description="laid over the search space of iteration 0, see pipelines/search_space.py")
+    awe: Space = Field({}, description="laid over the search space of the iterations after it")
 
 
 class Config(Section):
@@ -201,6 +215,7 @@ class Config(Section):
     train: Train = Train()
     affinity: Affinity = Affinity()
     evaluate: Evaluate = Evaluate()
+    tune: Tune = Tune()
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
@@ -223,22 +238,36 @@ class Config(Section):
             )
         if self.affinity.offset != "learnt" and not math.isfinite(self.affinity.offset):
             raise ValueError("affinity.offset is not finite")
+        self._check_searched()
         return self
 
+    def _check_searched(self) -> None:
+        for space in (self.tune.wsabie, self.tune.awe):
+            for section, keys in space.items():
+                if section not in SEARCHED:
+                    raise ValueError(f"tune: [{section}] is not searched; searched are {', '.join(SEARCHED)}")
+                own = getattr(self, section)
+                for key, values in keys.items():
+                    if key not in type(own).model_fields:
+                        known = ", ".join(type(own).model_fields)
+                        raise ValueError(f"tune: unknown key {section}.{key}; known here: {known}")
+                    for value in ends(values):
+                        try:
+                            type(own).model_validate({**own.model_dump(), key: value})
+                        except ValidationError as error:
+                            message = error.errors(include_url=False)[0]["msg"]
+                            raise ValueError(f"tune: {section}.{key}: {message}, not {value!r}") from None
+
     def methods(self, iteration: int, facts: Mapping[str, Any]) -> list[str]:
-        """Methods to rank by at an iteration: the ones named, or all that go with the data.
+        """Methods to rank by at an iteration: the ones named, or all that go with the data and need not be asked for.
 
         `facts` are those of the examples. Where x is one-hot there is no input space to search or to regress on; where
-        it is very wide, ridge would not fit into memory. Raises ConfigError where such a method was named.
+        it is very wide, a full matrix would not fit into memory. Raises ConfigError where such a method was named.
         """
         known: tuple[str, ...] = METHODS_T if iteration else METHODS_0
-        reasons = {}
-        if facts["one_hot"]:
-            reasons = dict.fromkeys(("knn", "ridge"), "x names the user and nothing else")
-        elif ridge.bytes_needed(facts["dimension"], facts["labels"]) > ridge.BYTES_AT_MOST:
-            reasons = {"ridge": f"d = {facts['dimension']} would need more than {ridge.BYTES_AT_MOST >> 30} GiB"}
+        reasons = _unfit(facts)
         if self.evaluate.methods is None:
-            return [method for method in known if method not in reasons]
+            return [method for method in known if method not in reasons and method not in ASKED_FOR]
         for method in self.evaluate.methods:
             if method in reasons:
                 raise ConfigError(
@@ -246,9 +275,38 @@ class Config(Section):
                 )
         return [method for method in known if method in self.evaluate.methods]
 
-    def to_toml(self) -> bytes:
-        """The resolved configuration; keys without a value are left out."""
-        return tomli_w.dumps(self.model_dump(exclude_none=True)).encode()
+    def changed(self, values: Mapping[str, Any]) -> Config:
+        """The configuration with some values by `section.key`, checked as a whole. Raises ConfigError."""
+        raw = self.model_dump()
+        for name, value in values.items():
+            section, _, key = name.partition(".")
+            raw[section][key] = value
+        try:
+            return Config.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from None
+
+    def to_toml(self, portable: bool = False) -> bytes:
+        """The resolved configuration of what is run; keys without a value are left out.
+
+        With `portable` also what was resolved for this machine alone.
+        """
+        left_out: dict[str, Any] = {"tune": True, **({"train": {"kernel"}} if portable else {})}
+        return tomli_w.dumps(self.model_dump(exclude_none=True, exclude=left_out)).encode()
+
+
+def _unfit(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The methods that do not go with the data, and why."""
+    if facts["one_hot"]:
+        return dict.fromkeys(("knn", *LINEAR), "x names the user and nothing else")
+    d, labels = int(facts["dimension"]), int(facts["labels"])
+    reasons = {}
+    if ridge.bytes_needed(d, labels) > ridge.BYTES_AT_MOST:
+        reasons["ridge"] = f"d = {d} would need more than {ridge.BYTES_AT_MOST >> 30} GiB"
+    if passive_aggressive.bytes_needed(d, labels) > passive_aggressive.BYTES_AT_MOST:
+        matrix = f"d × Y = {d * labels} would need more than {passive_aggressive.BYTES_AT_MOST >> 30} GiB"
+        reasons |= dict.fromkeys(ASKED_FOR, matrix)
+    return reasons
 
 
 def parse_overrides(flags: Sequence[str]) -> dict[str, dict[str, Any]]:

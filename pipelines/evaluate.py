@@ -23,7 +23,7 @@ from pipelines.labels import Labels, read_labels
 from pipelines.process_cache import ProcessCache
 from pipelines.results_table import RowKey, read_results, row_fingerprint
 from pipelines.run_directory import Lane
-from pipelines.stage import Context, read_seconds, timed
+from pipelines.stage import Context, read_cost, timed
 from pipelines.stored_dataset import StoredDataset
 from pipelines.worker_memory import part_bytes, with_memory
 from schemas.errors import DataError
@@ -171,8 +171,9 @@ def _row(context: Context, lane: Lane, split: EvaluateSplit, totals: dict[str, f
         "scored": int(totals["scored"]),
         "recipe": split.recipe,
     }
-    seconds = read_seconds(context, lane, split.iteration, split.method, split.split)
-    return {**row, "seconds": seconds, "fingerprint": row_fingerprint(row)}
+    cost = read_cost(context, lane, split.iteration, split.method, split.split)
+    spent = {"seconds": cost and cost.seconds, "bytes": cost and cost.bytes}
+    return {**row, **spent, "fingerprint": row_fingerprint(row)}
 
 
 def main(context: Context, lane: Lane, iteration: int) -> None:

@@ -106,6 +106,7 @@ def plan_datasets(run: RunDirectory, recipe: str, plan: Plan, config: Config) ->
     examples = tuple(
         DatasetPlan(run.examples(split), recipe, schema, parts, facts)
         for split, parts in zip(tables.SPLITS, plan.parts, strict=True)
+        if parts
     )
     return Datasets(
         examples,
@@ -251,8 +252,11 @@ def _remove(fs: BeamFileSystem, folder: str) -> None:
         os.rmdir(folder)
 
 
-def main(context: Context) -> None:
+def main(context: Context, splits: Sequence[str] = tables.SPLITS) -> None:
     """Make the examples of a run, unless they stand there already.
+
+    `splits` are the first of train, validation, test: what comes after them is left out, its files are not opened, and
+    no label is known by it. The rows of the others are the same as with it.
 
     Raises
     ------
@@ -262,10 +266,13 @@ def main(context: Context) -> None:
         Files or rows that cannot be read, in one line; what stood in the run directory still stands.
     """
     fs, config, run = context.fs, context.config, context.run
-    files = find_files(fs, config)
+    files = find_files(fs, config, splits)
     tree = None if config.data.hierarchy is None else hierarchy.read(fs, resolve(config, config.data.hierarchy))
-    recipe = recipe_of("ingest", VERSION, settings_of(config), inputs_of(files, tree))
-    directories = [*map(run.examples, tables.SPLITS), run.labels, run.rejects, run.scaling]
+    settings = settings_of(config)
+    if len(splits) < len(tables.SPLITS):
+        settings["splits"] = list(splits)
+    recipe = recipe_of("ingest", VERSION, settings, inputs_of(files, tree))
+    directories = [*map(run.examples, splits), run.labels, run.rejects, run.scaling]
     if all(is_current(fs, directory, recipe) for directory in directories):
         log.info("examples are up to date, skipped")
         return
@@ -273,7 +280,7 @@ def main(context: Context) -> None:
         context.first_job(
             "ingest-survey", lambda pipeline: build_survey(pipeline, fs, files, survey, SplitRule.of(config))
         )
-        plan = make_plan(fs, config, files, survey)
+        plan = make_plan(fs, config, files, survey, splits)
         found = f"{len(files)} file{'s' * (len(files) > 1)}: {plan.rows} rows, {plan.label_count} labels"
         log.info(f"{found}, d = {plan.d}")
         if tree is not None:

@@ -66,6 +66,21 @@ def info(message: str) -> None:
     _LOGGER.info("%s", message)
 
 
+def notice(message: str) -> None:
+    """One line that is said even where progress is not."""
+    _LOGGER.warning("%s", message)
+
+
+@contextmanager
+def without_progress() -> Iterator[None]:
+    """Within, only notices are shown: of work that repeats the same stages many times."""
+    _LOGGER.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        _LOGGER.setLevel(logging.INFO)
+
+
 def detail(message: str) -> None:
     """One line for whoever looks into a failure."""
     _LOGGER.info("  %s", message)

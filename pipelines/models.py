@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from awe_core.gate import Gate
+from awe_core.linear import Linear
 from awe_core.model import Model
-from awe_core.ridge import Ridge
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.model_file import ModelFile, find_model, read_tensors
@@ -52,13 +52,13 @@ def load_model(fs: FileSystem, directory: str, described: ModelFile, warm: bool 
     return model
 
 
-def load_ridge(fs: FileSystem, directory: str, described: ModelFile) -> Ridge:
-    """The ridge baseline that was fitted beside model-0."""
-    tensors = read_tensors(fs, directory, described, "ridge")
+def load_linear(fs: FileSystem, directory: str, described: ModelFile, method: str) -> Linear:
+    """A linear baseline that was fitted beside model-0."""
+    tensors = read_tensors(fs, directory, described, method)
     weights, intercept = tensors["weights"], tensors["intercept"]
     if weights.ndim != 2 or intercept.shape != weights.shape[1:]:
-        raise _misshapen(directory, "ridge", "intercept", intercept.shape, f"{list(weights.shape[1:])}")
-    return Ridge(weights, intercept)
+        raise _misshapen(directory, method, "intercept", intercept.shape, f"{list(weights.shape[1:])}")
+    return Linear(weights, intercept)
 
 
 def _misshapen(directory: str, stem: str, name: str, shape: tuple[int, ...], expected: str) -> DataError:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines.config import METHODS_0, METHODS_T
 from pipelines.run_directory import RunDirectory
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem, read_bytes
@@ -21,8 +22,8 @@ RowKey = tuple[str, int, str]
 
 
 def row_fingerprint(row: dict[str, Any]) -> str:
-    """Hash of all of a row of results but the seconds that it took."""
-    return digest({name: value for name, value in row.items() if name not in ("seconds", "fingerprint")})
+    """Hash of all of a row of results but what it took."""
+    return digest({name: value for name, value in row.items() if name not in ("seconds", "bytes", "fingerprint")})
 
 
 def read_results(fs: FileSystem, path: str) -> dict[RowKey, dict[str, Any]]:
@@ -81,7 +82,7 @@ def _summarise(runs: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return summary
 
 
-_ORDER = ("popularity", "knn", "ridge", "wsabie", "knn-embedding", "gxf", "awe")
+_ORDER = (*METHODS_0, *METHODS_T)
 
 
 def _table(summary: Sequence[dict[str, Any]], split: str) -> str:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -114,19 +114,33 @@ def features_facts(manifest: Manifest) -> Mapping[str, Any]:
     return {name: manifest.facts[name] for name in repeated}
 
 
-def write_seconds(context: Context, lane: Lane, iteration: int, method: str, split: str, seconds: float) -> None:
-    """Keep the seconds that ranking took: beside the run, outside every fingerprint."""
-    context.fs.put(_seconds_path(context, lane, iteration, method, split), json.dumps({"seconds": seconds}).encode())
+@dataclass(frozen=True)
+class Cost:
+    """What ranking a split took: it is no result, and stands beside the run, outside every fingerprint.
+
+    Attributes
+    ----------
+    seconds : CPU seconds of ranking all its examples, of finding their neighbours too where that is a part of it.
+    bytes : of the model and, where neighbours are asked, of the base that one query has to reach.
+    """
+
+    seconds: float
+    bytes: int
 
 
-def read_seconds(context: Context, lane: Lane, iteration: int, method: str, split: str) -> float | None:
-    """The seconds that ranking took, or None where the log was removed or damaged: it is no result."""
+def write_cost(context: Context, lane: Lane, iteration: int, method: str, split: str, cost: Cost) -> None:
+    """Keep what ranking took."""
+    context.fs.put(_cost_path(context, lane, iteration, method, split), json.dumps(asdict(cost)).encode())
+
+
+def read_cost(context: Context, lane: Lane, iteration: int, method: str, split: str) -> Cost | None:
+    """What ranking took, or None where the log was removed or damaged."""
     try:
-        content = read_bytes(context.fs, _seconds_path(context, lane, iteration, method, split))
-        return float(json.loads(content)["seconds"])
+        content = json.loads(read_bytes(context.fs, _cost_path(context, lane, iteration, method, split)))
+        return Cost(float(content["seconds"]), int(content["bytes"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
-def _seconds_path(context: Context, lane: Lane, iteration: int, method: str, split: str) -> str:
+def _cost_path(context: Context, lane: Lane, iteration: int, method: str, split: str) -> str:
     return context.fs.join(lane.root, "log", f"rank-{iteration}-{method}-{split}.json")

@@ -12,7 +12,7 @@ of it in memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -22,12 +22,13 @@ from tqdm import tqdm
 
 from awe_core.gate import Gate, affinity_scale
 from awe_core.kernels import KernelName
+from awe_core.linear import Linear
 from awe_core.model import Model, automatic_dimension
-from awe_core.ridge import Ridge, RidgeFits, choose_penalty
 from awe_core.trainer import Progress, Trained, TrainSettings, train
 from pipelines import log
+from pipelines.baselines import fit_baseline
 from pipelines.checkpoints import DiskCheckpoints
-from pipelines.config import Config
+from pipelines.config import LINEAR, Config
 from pipelines.errors import ConfigError
 from pipelines.example_blocks import DatasetBlocks
 from pipelines.interruption import deferred_signals
@@ -124,7 +125,7 @@ def _recipe(
     iteration: int,
     settings: TrainSettings,
     inputs: Mapping[str, str],
-    ridge: bool,
+    baselines: Sequence[str],
     origin: Origin | None,
 ) -> str:
     """A fingerprint of all that the model depends on; neither memory nor threads nor the bar are among it."""
@@ -133,7 +134,8 @@ def _recipe(
         "bias": context.config.affinity.bias if iteration else 0.0,
         "seed": context.config.run.seed,
         "iteration": iteration,
-        "ridge": ridge,
+        "ridge": "ridge" in baselines,
+        **{method: True for method in baselines if method != "ridge"},
         "init_from": origin.fingerprint if origin else None,
     }
     return recipe_of("train", VERSION, reads, inputs)
@@ -149,12 +151,12 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     settings = train_settings(config, iteration, facts, epochs)
     origin = find_origin(fs, config.train.init_from) if iteration == 0 and config.train.init_from else None
     warm = model_file(fs, lane.model(iteration - 1), iteration - 1) if iteration and settings.warm_start else None
-    ridge = "ridge" in config.methods(iteration, facts)
+    baselines = [method for method in config.methods(iteration, facts) if method in LINEAR]
     directory = lane.model(iteration)
     inputs = _inputs(context, lane, iteration, datasets, warm, selected)
 
     def recipe_for(kernel: KernelName) -> str:
-        return _recipe(context, iteration, replace(settings, kernel=kernel), inputs, ridge, origin)
+        return _recipe(context, iteration, replace(settings, kernel=kernel), inputs, baselines, origin)
 
     recipe = recipe_for(settings.kernel_used)
     found = find_model(fs, directory)
@@ -183,13 +185,19 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
                 minutes = config.train.checkpoint_minutes
                 kept = DiskCheckpoints(fs, directory, recipe_for, settings.kernel_used, minutes, stop)
                 trained = _train(fit, held_out, facts, settings, config.run.seed, iteration, gate, start, kept)
-            baseline, extra = _ridge(fit, held_out, facts, selected) if ridge else (None, {})
+            fitted: dict[str, Linear] = {}
+            extra: dict[str, Any] = {}
+            for method in baselines:
+                fitted[method], chosen = fit_baseline(
+                    method, fit, held_out, facts, selected, config.run.seed, settings.threads_used
+                )
+                extra |= chosen
         except (ValueError, FloatingPointError) as error:
             raise DataError(f"{directory}: {error}") from error
         if origin is not None:
             extra["init_from"] = origin.fingerprint
         examples = datasets["train"][1]
-        _write(context, directory, recipe, trained, settings, gate, examples, iteration, baseline, extra, inputs)
+        _write(context, directory, recipe, trained, settings, gate, examples, iteration, fitted, extra, inputs)
 
 
 def _train(
@@ -219,20 +227,6 @@ def _train(
         )
 
 
-def _ridge(
-    fit: DatasetBlocks, held_out: DatasetBlocks | None, facts: Mapping[str, Any], selected: ModelFile | None
-) -> tuple[Ridge, dict[str, Any]]:
-    """The ridge baseline and, as a fact of the model, the penalty that validation preferred."""
-    blocks = (fit[index] for index in range(len(fit.rows_of_block)))
-    fits = RidgeFits.fit(blocks, int(facts["dimension"]), int(facts["labels"]))
-    if held_out is not None:
-        penalty = choose_penalty(fits, held_out)
-    else:
-        assert selected is not None
-        penalty = float(selected.facts["ridge_penalty"])
-    return fits.solve(penalty), {"ridge_penalty": penalty}
-
-
 def _write(
     context: Context,
     directory: str,
@@ -242,7 +236,7 @@ def _write(
     gate: Gate | None,
     examples: Manifest,
     iteration: int,
-    ridge: Ridge | None,
+    baselines: Mapping[str, Linear],
     extra: Mapping[str, Any],
     inputs: Mapping[str, str],
 ) -> None:
@@ -264,8 +258,8 @@ def _write(
         facts |= {"scale": gate.scale, "bias": gate.bias}
         facts |= {name: examples.facts[name] for name in _AFFINITY_FACTS if name in examples.facts}
     facts |= extra
-    if ridge is not None:
-        tensors["ridge"] = {"weights": ridge.weights, "intercept": ridge.intercept}
+    for method, baseline in baselines.items():
+        tensors[method] = {"weights": baseline.weights, "intercept": baseline.intercept}
     history = [asdict(record) for record in trained.history]
     write_model(context.fs, directory, recipe, tensors, facts, history)
     score = f", validation P@1 {100 * kept.p_at_1:.2f} %" if kept and kept.p_at_1 is not None else ""

@@ -53,8 +53,8 @@ class RawFile:
         return self.format in INTERACTIONS
 
 
-def find_files(fs: BeamFileSystem, config: Config) -> list[RawFile]:
-    """The files of all splits, sorted by path.
+def find_files(fs: BeamFileSystem, config: Config, splits: Sequence[str] = SPLITS) -> list[RawFile]:
+    """The files of some splits, sorted by path. Those of the others are not opened and need not be there.
 
     Raises
     ------
@@ -64,12 +64,12 @@ def find_files(fs: BeamFileSystem, config: Config) -> list[RawFile]:
     DataError
         An empty file; an ARFF file whose labels are not known.
     """
-    files = [_digits(config)] if config.data.format == "digits" else _given_files(fs, config)
+    files = [_digits(config)] if config.data.format == "digits" else _given_files(fs, config, splits)
     _check_keys(config, files)
     return files
 
 
-def _given_files(fs: BeamFileSystem, config: Config) -> list[RawFile]:
+def _given_files(fs: BeamFileSystem, config: Config, splits: Sequence[str]) -> list[RawFile]:
     split_of: dict[str, str] = {}
     spelt: dict[str, str] = {}
     for split, paths in (
@@ -77,7 +77,9 @@ def _given_files(fs: BeamFileSystem, config: Config) -> list[RawFile]:
         ("validation", config.data.validation),
         ("test", config.data.test),
     ):
-        for path in [] if paths is None or isinstance(paths, float) else _expanded(fs, config, paths, f"data.{split}"):
+        if paths is None or isinstance(paths, float):
+            continue
+        for path in _expanded(fs, config, paths, f"data.{split}", needed=split in splits):
             # A file under a second name would be in two splits at once, or count twice.
             met = spelt.setdefault(path if "://" in path else os.path.realpath(path), path)
             if met in split_of:
@@ -85,7 +87,9 @@ def _given_files(fs: BeamFileSystem, config: Config) -> list[RawFile]:
                 twice = "twice" if split_of[met] == split else f"for {split_of[met]} too"
                 raise ConfigError(f"data.{split}: {path} is given {twice}{also}; give it once")
             split_of[path] = split
-    files = [_raw_file(fs, config, i, path, split_of[path]) for i, path in enumerate(sorted(split_of))]
+    # A file's place is part of the ids of its rows: it is the same whatever is left out.
+    places = [(i, path) for i, path in enumerate(sorted(split_of)) if split_of[path] in splits]
+    files = [_raw_file(fs, config, i, path, split_of[path]) for i, path in places]
     if len({file.has_interactions for file in files}) > 1:
         one, other = files[0], next(file for file in files if file.has_interactions != files[0].has_interactions)
         raise ConfigError(f"{one.path} is {one.format} but {other.path} is {other.format}; give files of one kind")
@@ -136,15 +140,18 @@ def _digits(config: Config) -> RawFile:
     return RawFile(0, digits.PATH, "train", "digits", Given(), checksum)
 
 
-def _expanded(fs: BeamFileSystem, config: Config, paths: Paths, key: str) -> list[str]:
+def _expanded(fs: BeamFileSystem, config: Config, paths: Paths, key: str, needed: bool) -> list[str]:
     """Paths with their patterns filled in. A file whose name looks like a pattern is taken as that file.
 
-    Only the last part of a path is a pattern: folders may have brackets and spaces in their names.
+    Only the last part of a path is a pattern: folders may have brackets and spaces in their names. A path that is not
+    there is an error where the file is `needed`, and else stands for itself.
     """
     found: list[str] = []
     for given in [paths] if isinstance(paths, str) else paths:
         path = resolve(config, given)
         matches = [path] if fs.exists(path) else _matches(fs, path)
+        if not needed and not matches:
+            matches = [path]
         if not matches and _is_folder(fs, path):
             folder = path.rstrip("/")
             raise ConfigError(f"{key}: {folder} is a folder; give {folder}/*.EXT")

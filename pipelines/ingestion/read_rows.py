@@ -94,10 +94,13 @@ class ReadExamples(beam.DoFn):
                 known = with_label_ids(block, labels, own)
                 limit.check(known.rejects)
                 yield from rejects_tagged(known.rejects)
-                yield TaggedOutput(TALLY, Tally.of(known.rejects, rows_in=len(known) + len(known.rejects)))
                 counters.count("blocks_read")
+                kept = 0
                 for key, piece in rows_by_part(known, file, self._plan):
+                    kept += len(piece)
                     yield from buffer.add(key, piece)
+                counted = {"rows_in": len(known) + len(known.rejects), "rows_left_out": len(known) - kept}
+                yield TaggedOutput(TALLY, Tally.of(known.rejects, **counted))
         yield from buffer.rest()
 
 
@@ -123,8 +126,10 @@ def rows_by_part(block: RawBlock, file: RawFile, plan: Plan) -> Iterator[tuple[P
 
 
 def by_part(rows: ExampleRows, splits: NDArray[np.int8], plan: Plan) -> Iterator[tuple[PartKey, ExampleRows]]:
-    """Rows cut by (split, part)."""
+    """Rows cut by (split, part). Those of a split that has no parts are left out."""
     for split, parts in enumerate(plan.parts):
+        if not parts:
+            continue
         here = np.flatnonzero(splits == split)
         part = part_of(plan.rule.seed, rows.ids[here], parts)
         for k in np.unique(part).tolist():
@@ -205,7 +210,8 @@ class MakeUserRows(beam.DoFn):
         )
         buffer = PartBuffer(ExampleRows.joined)
         for split, rows, repeats in maker.rows(Pairs.joined(pieces)):
-            yield TaggedOutput(TALLY, Tally.of((), pairs_repeated=repeats))
+            left_out = 0 if self._plan.parts[split] else int(rows.labels.indptr[-1])
+            yield TaggedOutput(TALLY, Tally.of((), pairs_repeated=repeats, pairs_left_out=left_out))
             # A few rows at a time: a history may be long, and an element is bounded.
             for start in range(0, len(rows), _rows_at_once(rows)):
                 piece = rows.take(np.arange(start, min(start + _rows_at_once(rows), len(rows))))

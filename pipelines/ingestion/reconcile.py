@@ -11,6 +11,7 @@ from pipelines.errors import DataError
 from pipelines.formats.rows import Reject
 from pipelines.ingestion.splits import no_row
 from pipelines.ingestion.survey import Plan
+from schemas.tables import SPLITS
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def reconcile(_: None, tallies: list[Tally], plan: Plan, max_rejects: float, rej
     _check_nothing_lost(total, plan)
     if not total["train_pairs"]:
         raise DataError(f"{plan.files[0].path}: no training row has a label; check the labels or the split")
-    for split in ("validation", "test"):
-        if not total[f"{split}_rows"]:
+    for split, parts in zip(SPLITS[1:], plan.parts[1:], strict=True):
+        if parts and not total[f"{split}_rows"]:
             raise no_row(split, plan.rule, plan.files)
     for name, value in sorted(total.items()):
         counters.count(name, value)
@@ -85,9 +86,9 @@ def reconcile(_: None, tallies: list[Tally], plan: Plan, max_rejects: float, rej
 def _check_nothing_lost(total: Mapping[str, int], plan: Plan) -> None:
     """What was read against what was written. An interaction file is counted in pairs: its lines become other rows."""
     if plan.users is None:
-        read, written = total["rows_in"], total["rows_out"] + total["rejects_written"]
+        read, written = total["rows_in"], total["rows_out"] + total["rows_left_out"] + total["rejects_written"]
     else:
-        read, written = total["pairs_in"], total["pairs_out"] + total["pairs_repeated"]
+        read, written = total["pairs_in"], total["pairs_out"] + total["pairs_left_out"] + total["pairs_repeated"]
     if read != written or total["rejects"] != total["rejects_written"]:
         raise DataError(
             f"{plan.files[0].path}: rows in and out do not add up ({dict(sorted(total.items()))}): the runner lost or "

@@ -44,7 +44,7 @@ class Plan:
     labels, users : paths of the lists and tokens of their content; users is None without interactions.
     label_count : length of the label list.
     rows : rows that were surveyed, the refused ones included.
-    parts : number of parts of each split.
+    parts : number of parts of each split; none of one that is left out.
     survey : directory of the surveys.
     """
 
@@ -135,8 +135,10 @@ def _values(listed: list[Any]) -> Values:
     return objects(listed) if listed and isinstance(listed[0], str) else np.array(listed, dtype=np.int64)
 
 
-def make_plan(fs: FileSystem, config: Config, files: Sequence[RawFile], directory: str) -> Plan:
-    """Join the surveys of all files.
+def make_plan(
+    fs: FileSystem, config: Config, files: Sequence[RawFile], directory: str, splits: Sequence[str] = tables.SPLITS
+) -> Plan:
+    """Join the surveys of all files, for some of the splits.
 
     Raises
     ------
@@ -162,7 +164,8 @@ def make_plan(fs: FileSystem, config: Config, files: Sequence[RawFile], director
         d, sparse, keyed = max(s.d for s in surveys), surveys[0].sparse, surveys[0].keyed
     if not d:
         raise DataError(f"{files[0].path}: no row of any file has a feature; there is nothing to learn from: check x")
-    for split, number in zip(tables.SPLITS, split_rows, strict=True):
+    rows_of = {split: rows for split, rows in zip(tables.SPLITS, split_rows, strict=True) if split in splits}
+    for split, number in rows_of.items():
         if not number:
             raise no_row(split, rule, files)
     return Plan(
@@ -175,7 +178,9 @@ def make_plan(fs: FileSystem, config: Config, files: Sequence[RawFile], director
         users=_saved(fs, fs.join(directory, "users.json"), users) if files[0].has_interactions else None,
         label_count=len(labels),
         rows=rows,
-        parts=tuple(part_count(n, config.data.rows_per_part) for n in split_rows),
+        parts=tuple(
+            part_count(rows_of[split], config.data.rows_per_part) if split in rows_of else 0 for split in tables.SPLITS
+        ),
         survey=directory,
     )
 

@@ -34,9 +34,10 @@ def joined_part(pieces: Iterable[ExampleRows | None], plan: Plan, seed: int) -> 
     """The rows of one part in their order, and the rejects for ids that are met again."""
     rows = ExampleRows.joined([empty_rows(plan), *(piece for piece in pieces if piece is not None)])
     kept, repeats = arranged(rows, seed)
+    path_of = {file.index: file.path for file in plan.files}
     rejects = [
         reject(
-            plan.files[int(repeats.files[i])].path,
+            path_of[int(repeats.files[i])],
             int(repeats.lines[i]),
             f"id {repeats.ids[i] if repeats.keys is None else repeats.keys[i]} is met a second time in its split",
             f"id {repeats.ids[i]}",

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from pipelines import cli
 from pipelines.filesystem import BeamFileSystem
-from pipelines.models import load_model, load_ridge
+from pipelines.models import load_linear, load_model
 from schemas.errors import DataError
 from schemas.model_file import write_model
 
@@ -71,4 +71,4 @@ def test_tensors_of_other_shapes_are_refused(tmp_path: Path, tensors: dict[str, 
 def test_a_ridge_of_other_shapes_is_refused(tmp_path: Path) -> None:
     described = write_model(FS, str(tmp_path), "r", {"ridge": {"weights": U, "intercept": V[0, :1]}}, FACTS, [])
     with pytest.raises(DataError, match=r"tensor intercept is \[1\] where \[2\] belongs"):
-        load_ridge(FS, str(tmp_path), described)
+        load_linear(FS, str(tmp_path), described, "ridge")

@@ -1,0 +1,114 @@
+"""docs/results.md: what the results say, and nothing that they do not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import tables
+from pipelines.config import Config
+from pipelines.results_table import row_fingerprint
+from schemas.errors import DataError
+
+TABLES = """
+[[table]]
+title = "Own"
+about = "Two labels."
+metrics = ["p@1", "p@3"]
+published = "own"
+
+[[table.runs]]
+config = "configs/own.toml"
+run = "runs/own"
+seeds = [0, 1]
+
+[[table.runs]]
+config = "configs/own.toml"
+run = "runs/other"
+seeds = [0]
+flags = ["--train.D=8"]
+methods = ["awe"]
+name = "D = 8"
+"""
+PUBLISHED = """
+[own]
+source = "A paper"
+metrics = ["p@1"]
+
+[own.rows]
+Theirs = [12.5]
+"""
+
+
+def row(method: str, iteration: int, p_at_1: float, **more: Any) -> dict[str, Any]:
+    metrics = {"p@1": p_at_1, "p@3": 0.25}
+    cost = {"seconds": 2.0, "bytes": 3_000_000}
+    made = {"method": method, "split": "test", "iteration": iteration, "seed": 0, "metrics": metrics, "scored": 100}
+    made = {**made, **cost, **more}
+    return {**made, "fingerprint": row_fingerprint(made)}
+
+
+def put(root: Path, run: str, seed: int, rows: list[dict[str, Any]]) -> Path:
+    directory = root / run / f"seed-{seed}"
+    directory.mkdir(parents=True)
+    (directory / "results.json").write_text(json.dumps(rows))
+    config = Config.model_validate({"data": {"format": "digits"}, "train": {"D": 96}})
+    (directory / "run.toml").write_bytes(config.to_toml())
+    return directory / "results.json"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/tables.toml").write_text(TABLES)
+    (tmp_path / "docs/published.toml").write_text(PUBLISHED)
+    put(tmp_path, "runs/own", 0, [row("awe", 1, 0.5), row("wsabie", 0, 0.4), row("wsabie", 0, 0.1, split="validation")])
+    put(tmp_path, "runs/own", 1, [row("awe", 1, 0.6), row("wsabie", 0, 0.42)])
+    return tmp_path
+
+
+def written(root: Path) -> list[str]:
+    tables.main(root)
+    return (root / "docs/results.md").read_text().splitlines()
+
+
+def test_rows_are_means_and_spreads_over_the_seeds_with_the_published_ones_below(root: Path) -> None:
+    lines = written(root)
+    ours = [line for line in lines if line.startswith("|")]
+    assert ours[0] == "|  | p@1 | p@3 | ms | MB | run |"
+    assert ours[2] == "| wsabie | 41.00 ± 1.41 | 25.00 ± 0.00 | 20 | 3 | 1 |"
+    assert ours[3] == "| awe | 55.00 ± 7.07 | 25.00 ± 0.00 | 20 | 3 | 1 |"
+    assert ours[4] == "| *Theirs* | 12.50 | – |  |  | published |"
+    assert "Published: A paper." in lines
+
+
+def test_every_row_has_its_command_and_its_settings_and_a_run_that_is_missing_is_said(root: Path) -> None:
+    lines = written(root)
+    assert "1. `make run CONFIG=configs/own.toml RUN=runs/own SEEDS=0,1`: train.D = 96" in lines
+    other = 'make run CONFIG=configs/own.toml RUN=runs/other SEEDS=0 ARGS="--train.D=8"'
+    assert f"2. `{other}`: **not run here**" in lines
+    put(root, "runs/other", 0, [row("awe", 1, 0.3), row("gxf", 1, 0.2)])
+    ours = [line for line in written(root) if line.startswith("|")]
+    assert "| awe (D = 8) | 30.00 | 25.00 | 20 | 3 | 2 |" in ours
+    assert not any("gxf" in line for line in ours)
+
+
+def test_a_result_that_was_changed_by_hand_is_refused(root: Path) -> None:
+    path = root / "runs/own/seed-0/results.json"
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    with pytest.raises(DataError, match="changed by hand"):
+        tables.main(root)
+
+
+def test_the_tables_that_come_with_it_name_configurations_that_are_there() -> None:
+    root = Path(__file__).parents[2]
+    listed = tables.tomllib.loads((root / "docs/tables.toml").read_text())["table"]
+    published = tables.tomllib.loads((root / "docs/published.toml").read_text())
+    for table in listed:
+        assert table.get("published") is None or table["published"] in published
+        assert all((root / run["config"]).exists() for run in table["runs"])
+    for rows in published.values():
+        assert all(len(figures) == len(rows["metrics"]) for figures in rows["rows"].values())

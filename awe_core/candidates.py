@@ -18,7 +18,8 @@ from awe_core.gate import Gate
 from awe_core.kernels import Kernel
 from awe_core.minibatch import Visit
 from awe_core.rows import entry_positions, ranges, row_of_entry
-from awe_core.warp import Gradient, Parameters, draw_violators
+from awe_core.scores import Gradient, Parameters
+from awe_core.warp import draw_violators
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.affinities.joint import Joint
 from awe_core.model import Model
 from awe_core.similarity import Similarity
 
@@ -22,7 +23,8 @@ class Checkpoint:
 
     Attributes
     ----------
-    arrays : U, V, offset and the optimiser's accumulators by name; they are the training's own, not copies.
+    arrays : U, V, offset, an affinity's own tensors and the optimiser's accumulators by name; they are those of the
+        training, not copies.
     progress : where it stands and what it has counted, as JSON.
     """
 
@@ -74,10 +76,17 @@ class InMemory:
 def arrays_of(model: Model) -> Arrays:
     """A model's arrays as a checkpoint has them."""
     sums = {SUMS + name: values for name, values in model.accumulators.items()}
-    return {"U": model.U, "V": model.V, "offset": np.array([model.offset], dtype=np.float32), **sums}
+    return {"U": model.U, "V": model.V, "offset": np.array([model.offset], dtype=np.float32), **model.own, **sums}
 
 
-def model_of(arrays: Arrays, similarity: Similarity) -> Model:
+def model_of(arrays: Arrays, similarity: Similarity, joint: Joint | None = None) -> Model:
     """The way back."""
     sums = {name.removeprefix(SUMS): values for name, values in arrays.items() if name.startswith(SUMS)}
-    return Model(arrays["U"], arrays["V"], float(arrays["offset"][0]), sums, similarity)
+    offset = float(arrays["offset"][0])
+    return Model(arrays["U"], arrays["V"], offset, sums, similarity, joint, own_tensors(arrays))
+
+
+def own_tensors(arrays: Arrays) -> Arrays:
+    """Those of an affinity that is learnt jointly."""
+    others = ("U", "V", "offset")
+    return {name: values for name, values in arrays.items() if name not in others and not name.startswith(SUMS)}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from awe_core.arrangement import epoch_order, generator
 from awe_core.candidates import Candidates, candidate_gradient
-from awe_core.checkpoint import Arrays, Checkpoint, Checkpoints, arrays_of, model_of
+from awe_core.checkpoint import Arrays, Checkpoint, Checkpoints, arrays_of, model_of, own_tensors
 from awe_core.draw_numbers import DrawNumbers
 from awe_core.drawn import drawn_gradient
 from awe_core.examples import Block, BlockSource
@@ -24,15 +24,15 @@ from awe_core.kernel_choice import kernel_named
 from awe_core.minibatch import Visit, cut_pairs, sub_block_pairs
 from awe_core.model import Model
 from awe_core.optimisers import Optimiser, move_rows, optimiser_named, project
-from awe_core.pooled import POOL_PAIRS, Pools, pooled_gradient
+from awe_core.pooled import Pools, pool_pairs, pooled_gradient
 from awe_core.rank_weights import losses_named
 from awe_core.read_ahead import read_ahead
 from awe_core.samplers import FIRST_DRAWS, Sampler, choose_sampler
 from awe_core.schedule import scheduled
+from awe_core.scores import Gradient, Parameters, candidates_only
 from awe_core.settings import TrainSettings
 from awe_core.sorted_rows import SortedRows
 from awe_core.threads import Workers
-from awe_core.warp import Gradient, Parameters, candidates_only
 
 # Parameters looked at together when an epoch's end is checked for divergence.
 _CHECKED_ROWS = 1 << 16
@@ -74,7 +74,7 @@ class Course:
 
     Parameters
     ----------
-    arrays : U, V, offset and accumulators, changed in place.
+    arrays : U, V, offset, an affinity's own tensors and accumulators, changed in place.
     rate : η of the first epoch.
     keeper : asked after every step whether to save.
 
@@ -99,7 +99,9 @@ class Course:
         self._seed, self._iteration, self._gate = seed, iteration, gate
         self._rate, self._workers, self._on_progress, self._keeper = rate, workers, on_progress, keeper
         self._losses = losses_named(settings.alpha, labels, settings.top_k)
-        self._parameters = Parameters(arrays["U"], arrays["V"], arrays["offset"], settings.similarity)
+        self._parameters = Parameters(
+            arrays["U"], arrays["V"], arrays["offset"], settings.similarity, settings.affinity, own_tensors(arrays)
+        )
         self._kernel = kernel_named(settings.kernel_used)
         sums = model_of(arrays, settings.similarity).accumulators
         self._optimiser: Optimiser = optimiser_named(settings.optimiser, rate, sums, self._kernel)
@@ -119,10 +121,8 @@ class Course:
 
     def model(self) -> Model:
         """The model as it stands; it shares its arrays with the training."""
-        similarity = self._settings.similarity
-        return Model(
-            self._parameters.U, self._parameters.V, self.offset, dict(self._optimiser.accumulators), similarity
-        )
+        at, sums = self._parameters, dict(self._optimiser.accumulators)
+        return Model(at.U, at.V, self.offset, sums, at.similarity, at.joint, dict(at.own))
 
     def checkpoint(self) -> Checkpoint:
         """The training between two steps."""
@@ -228,7 +228,8 @@ class Course:
     def _evaluate(self, visit: Visit, run: slice, pools: Pools, index: int) -> list[Gradient]:
         """Gradients of the step's sub-blocks, in their order."""
         place, pooled = self._place, self._sampler == "pooled" and not candidates_only(self._gate)
-        pieces = cut_pairs(visit.pairs, run, POOL_PAIRS if pooled else sub_block_pairs(self._settings.batch))
+        most = pool_pairs(self._settings.affinity) if pooled else sub_block_pairs(self._settings.batch)
+        pieces = cut_pairs(visit.pairs, run, most)
         key = (self._iteration, place.epoch, index, place.step)
         drawn_from = [pools[place.sub_blocks + number] for number in range(len(pieces))] if pooled else []
 
@@ -290,24 +291,28 @@ class Course:
         if self._settings.label_bias:
             for gradient in gradients:  # the coordinate of U that labels' biases are multiplied by stays 1
                 gradient.U.values[:, -1] = 0
-        self._move_parameter("V", self._parameters.V, [part for gradient in gradients for part in gradient.V])
-        self._move_parameter("U", self._parameters.U, [gradient.U for gradient in gradients])
+        C = self._settings.C
+        self._move_parameter("V", self._parameters.V, [part for gradient in gradients for part in gradient.V], C)
+        self._move_parameter("U", self._parameters.U, [gradient.U for gradient in gradients], C)
+        for name, parameter in self._parameters.own.items():
+            parts = [part for gradient in gradients for part in gradient.own[name]]
+            self._move_parameter(name, parameter, parts, math.inf)
         if self._settings.offset == "learnt" and self._gate is not None:
             change = np.array([math.fsum(gradient.offset for gradient in gradients)], dtype=np.float32)
             self._optimiser.update("offset", self._parameters.offset, change)
 
-    def _move_parameter(self, name: str, parameter: NDArray[np.float32], parts: list[RowGradient]) -> None:
+    def _move_parameter(self, name: str, parameter: NDArray[np.float32], parts: list[RowGradient], C: float) -> None:
         whole = [part.values for part in parts if part.rows is None]
         if whole:  # dense features touch every row of U
             total = whole[0]
             for values in whole[1:]:
                 total = total + values
             self._optimiser.update(name, parameter, total)
-            project(parameter, None, self._settings.C, self._settings.free)
+            project(parameter, None, C, self._settings.free)
             return
         rows = [part.rows for part in parts if part.rows is not None]
         gradient = SortedRows.of(rows, [part.values for part in parts], len(parameter))
-        move_rows(self._optimiser, name, parameter, gradient, self._settings.C, self._workers, self._settings.free)
+        move_rows(self._optimiser, name, parameter, gradient, C, self._workers, self._settings.free)
 
     # --- What is said of it ---
 
@@ -320,7 +325,8 @@ class Course:
 
     def _check_model(self) -> None:
         """The scores of a step show the parameters before it: the last step of an epoch is looked at here."""
-        for values in (self._parameters.U, self._parameters.V, self._parameters.offset):
+        parameters = self._parameters
+        for values in (parameters.U, parameters.V, parameters.offset, *parameters.own.values()):
             for start in range(0, len(values), _CHECKED_ROWS):
                 if not np.isfinite(values[start : start + _CHECKED_ROWS]).all():
                     raise self._diverged("a parameter is not finite")

@@ -8,13 +8,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.affinities.joint import OfScore
 from awe_core.draw_numbers import DrawNumbers
 from awe_core.feature_rows import FeatureRows, RowGradient, embed_rows, through_features
 from awe_core.gate import Gate
 from awe_core.kernels import Kernel
 from awe_core.minibatch import Visit
+from awe_core.scores import Gradient, JointScores, LinearScores, Parameters, Scores
 from awe_core.sub_blocks import DrawnProducts, SubBlocks
-from awe_core.warp import Gradient, Parameters, draw_geometric, draw_in_rounds, warp_gradient
+from awe_core.warp import draw_geometric, draw_in_rounds, warp_gradient
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def drawn_gradient(
     these : the pairs of the sub-block.
     sampler : how the one law is followed: from all scores, or by scoring what is drawn.
     parameters : at which f is evaluated.
-    gate : None for the linear f.
+    gate : None where there is no stored affinity.
     margin : γ.
     losses : L, float64 [Y + 1].
     numbers : of the sub-block.
@@ -84,15 +86,16 @@ def drawn_gradient(
     FloatingPointError
         A score is not finite.
     """
-    if gate is None and parameters.similarity == "dot" and kernel.sub_blocks:
+    if gate is None and parameters.similarity == "dot" and parameters.joint is None and kernel.sub_blocks:
         return _at_once(visit, these, sampler, parameters, margin, losses, numbers, kernel.sub_blocks)
     batch = visit.minibatch(these)
-    embedding = np.asarray(batch.features @ parameters.U)
-    draw = draw_in_rounds if sampler == "rounds" else draw_geometric
-    draws = draw(batch, embedding, parameters, gate, margin, numbers)
-    gradient = None
-    if len(draws.pair):
-        gradient = warp_gradient(batch, embedding, parameters, gate, margin, draws, losses, kernel)
+    if parameters.joint is None or isinstance(parameters.joint, OfScore):
+        embedding = np.asarray(batch.features @ parameters.U)
+        scores: Scores = LinearScores(batch, embedding, parameters, gate, kernel)
+    else:
+        scores = JointScores(batch, parameters, kernel)
+    draws = (draw_in_rounds if sampler == "rounds" else draw_geometric)(scores, margin, numbers)
+    gradient = warp_gradient(scores, margin, draws, losses) if len(draws.pair) else None
     return Drawn(gradient, draws.pair, draws.number, draws.negative, draws.negatives)
 
 

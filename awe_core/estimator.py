@@ -562,7 +562,6 @@ class AffinityWeightedEmbedding(LabelRanker):
         return cluster_affinity(leaves.tree.assign(vectors), leaves.counts, own, self.leaf_labels)
 
     def _member(self, iteration: int) -> FromNeighbours:
-        assert self.kind != "cluster"
         latent = self.kind == "latent-rbf"
         near = NearLabels.of(self._source(iteration).V, self.near_labels) if latent else None
         return from_neighbours(self.kind, self.mode, self.lambda_y, near)

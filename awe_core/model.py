@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.affinities.joint import Joint, Point
 from awe_core.arrangement import generator
 from awe_core.examples import Features
 from awe_core.similarity import Similarity, all_similarities
@@ -25,6 +26,8 @@ class Model:
     accumulators : AdaGrad's sums of squared gradients by parameter ("U", "V", "offset"), each in the shape of its
         parameter; empty for SGD. Carried over by a warm start.
     similarity : s.
+    joint : an affinity that was learnt jointly, so that f(x, y) = Σᵢ Gᵢ xᵢUᵢᵀVy; None where f is s(Ux, Vy).
+    own : that affinity's own tensors, by name.
     """
 
     U: NDArray[np.float32]
@@ -32,6 +35,8 @@ class Model:
     offset: float = 0.0
     accumulators: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     similarity: Similarity = "dot"
+    joint: Joint | None = None
+    own: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def labels(self) -> int:
@@ -43,9 +48,16 @@ class Model:
         """D."""
         return int(self.U.shape[1])
 
-    def scores(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        """s(Ux, Vy) of embedded examples and all labels: float32 [rows, D] → [rows, Y]."""
-        return np.asarray(all_similarities(self.similarity, embedding, self.V), dtype=np.float32)
+    def f(self, features: Features, labels: slice | None = None) -> NDArray[np.float32]:
+        """f of a block of examples and all labels, or those of a slice: float32 [rows, labels].
+
+        Raises what `embed` raises.
+        """
+        if self.joint is None:
+            V = self.V if labels is None else self.V[labels]
+            return np.asarray(all_similarities(self.similarity, self.embed(features), V), dtype=np.float32)
+        self._check(features)
+        return np.asarray(self.joint.all_scores(features, Point(self.U, self.V, self.own), labels), dtype=np.float32)
 
     def embed(self, features: Features) -> NDArray[np.float32]:
         """Embed a block of examples: Ux.
@@ -65,14 +77,17 @@ class Model:
         FloatingPointError
             An embedding is not finite.
         """
-        if features.shape[1] != self.U.shape[0]:
-            raise ValueError(f"features of {features.shape[1]} columns for a model trained on {self.U.shape[0]}")
+        self._check(features)
         with np.errstate(over="ignore", invalid="ignore"):
             embedding = np.ascontiguousarray(features @ self.U, dtype=np.float32)
         finite = np.isfinite(embedding).all(axis=1)
         if not finite.all():
             raise FloatingPointError(f"the embedding of row {int(np.argmin(finite))} of the block is not finite")
         return embedding
+
+    def _check(self, features: Features) -> None:
+        if features.shape[1] != self.U.shape[0]:
+            raise ValueError(f"features of {features.shape[1]} columns for a model trained on {self.U.shape[0]}")
 
 
 def initial_model(dimension: int, labels: int, D: int, seed: int, iteration: int, label_bias: bool = False) -> Model:

@@ -14,23 +14,32 @@ seen at all, as with m' draws one by one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.affinities.joint import FeatureRuns, Joint, JointGradient, OfScore, Point
 from awe_core.arrangement import generator
 from awe_core.feature_rows import RowGradient, embed_rows, through_features
 from awe_core.gate import Gate
 from awe_core.kernels import Kernel
 from awe_core.minibatch import Visit
 from awe_core.rows import entry_positions
+from awe_core.scores import Floats, Gradient, Parameters, pulled, pulled_pairs
 from awe_core.similarity import all_similarities, pair_similarities, slope
 from awe_core.sub_blocks import BARRED
-from awe_core.warp import Floats, Gradient, Parameters, pulled, pulled_pairs
 
 POOL_PAIRS = 512
 """Pairs of a sub-block at the most: scores against the pool, 512 × 256 float32, stay in a core's cache."""
 POOL_LABELS = 256
+_FEATURE_POOL_PAIRS = 64
+"""The same where every feature of an example has scores of its own."""
+
+
+def pool_pairs(joint: Joint | None) -> int:
+    """Pairs of a sub-block at the most."""
+    return POOL_PAIRS if joint is None or isinstance(joint, OfScore) else _FEATURE_POOL_PAIRS
 
 
 class Pools:
@@ -113,7 +122,8 @@ def pooled_gradient(
     M = (parameters.V.shape[0] - visit.excluded_of_row[rows])[pair_row]
     weight = visit.block.weight[rows[pair_row]]
     similarity = parameters.similarity
-    if gate is None and similarity == "dot" and kernel.sub_blocks:
+    joint = parameters.joint
+    if gate is None and similarity == "dot" and joint is None and kernel.sub_blocks:
         pairs, barred, negatives = (pair_row, pair_label), (barred_row, barred_column), (M, eligible)
         made = kernel.sub_blocks.pooled(embedding, parameters.V, pool, pairs, barred, negatives, weight, losses, margin)
         if not made.finite:
@@ -122,6 +132,20 @@ def pooled_gradient(
         gradient = Gradient(through_features(x, made.by_embedding), parts, 0.0, made.loss)
         return _pooled(gradient, made.violators, M, eligible)
 
+    estimate = partial(
+        _estimated, kernel, (barred_row, barred_column), pair_row, margin=margin, weight=weight, losses=losses
+    )
+    if joint is not None and not isinstance(joint, OfScore):
+        features, at = (
+            FeatureRuns.of(visit.features(rows, pair_label)),
+            Point(parameters.U, parameters.V, parameters.own),
+        )
+        of_pairs, labels = features.take(pair_row), pair_label[:, None]
+        f, f_own = joint.pool_scores(features, at, pool), joint.scores(of_pairs, at, labels, kernel)[:, 0]
+        v, down, up, loss = estimate(f, f_own, M=M, eligible=eligible)
+        lifted = joint.gradient(of_pairs, at, labels, up[:, None], kernel)
+        return _pooled(_joined(lifted, joint.pool_gradient(features, at, pool, down), loss), v, M, eligible)
+
     V_pool, V_own, own = parameters.V[pool], parameters.V[pair_label], embedding[pair_row]
     s = all_similarities(similarity, embedding, V_pool)
     s_own = pair_similarities(similarity, own, V_own)
@@ -129,29 +153,61 @@ def pooled_gradient(
     f, f_own = s, s_own
     if gate is not None:
         f, f_own = gates * (s + parameters.offset), gates_own * (s_own + parameters.offset)
+    elif joint is not None:
+        f, f_own = joint.phi(s), joint.phi(s_own)
     elif similarity != "dot":
         f = s.copy()  # the slope of a distance needs its value
-    if not (np.isfinite(f.sum()) and np.isfinite(f_own).all()):
-        raise FloatingPointError("a score is not finite")
-
-    f[barred_row, barred_column] = BARRED
-    threshold = f_own - f.dtype.type(margin)
-    v = kernel.count_above(f, pair_row, threshold)
-    each = (weight * losses[v * M // np.maximum(1, eligible)] / np.maximum(1, v)).astype(f.dtype)
-    down = kernel.spread_above(f, pair_row, threshold, each)
-    up = -each * v  # minus the pair's share of `down`
-    loss = float(np.vdot(down, f)) + float(np.vdot(up, f_own)) - margin * float(up.sum(dtype=np.float64))
-
+    v, down, up, loss = estimate(f, f_own, M=M, eligible=eligible)
     offset = 0.0
     if gate is not None:
         down, up = down * gates, up * gates_own
         offset = float(np.sum(down, dtype=np.float64) + np.sum(up, dtype=np.float64))
+    if joint is not None:
+        down, up = down * joint.slope(s), up * joint.slope(s_own)
     by_embedding, by_pool = pulled(similarity, slope(similarity, down, s), embedding, V_pool)
     by_own, by_pair = pulled_pairs(similarity, slope(similarity, up, s_own), own, V_own)
     kernel.add_at(by_embedding, pair_row, by_pair)
     parts = [RowGradient(pair_label, by_own), RowGradient(pool, by_pool)]
     gradient = Gradient(through_features(x, by_embedding), parts, offset, loss)
     return _pooled(gradient, v, M, eligible)
+
+
+def _estimated(
+    kernel: Kernel,
+    barred: tuple[NDArray[np.intp], NDArray[np.intp]],
+    pair_row: NDArray[np.intp],
+    f: Floats,
+    f_own: Floats,
+    margin: float,
+    weight: Floats,
+    losses: NDArray[np.float64],
+    M: NDArray[np.int64],
+    eligible: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], Floats, Floats, float]:
+    """v of every pair, the estimated loss's gradient by f of the pool [rows, pool] and by f(x, y), and the loss.
+
+    `f` is written in: (row, column) that are `barred` are no negatives.
+    """
+    if not (np.isfinite(f.sum()) and np.isfinite(f_own).all()):
+        raise FloatingPointError("a score is not finite")
+
+    f[barred] = BARRED
+    threshold = f_own - f.dtype.type(margin)
+    v = kernel.count_above(f, pair_row, threshold)
+    each = (weight * losses[v * M // np.maximum(1, eligible)] / np.maximum(1, v)).astype(f.dtype)
+    down = kernel.spread_above(f, pair_row, threshold, each)
+    up = -each * v  # minus the pair's share of `down`
+    loss = float(np.vdot(down, f)) + float(np.vdot(up, f_own)) - margin * float(up.sum(dtype=np.float64))
+    return v, down, up, loss
+
+
+def _joined(pairs: JointGradient, pool: JointGradient, loss: float) -> Gradient:
+    """The gradient of the pairs' own labels and of the pool's."""
+    own = {name: [pairs.own[name], pool.own[name]] for name in pairs.own}
+    assert pairs.U.rows is not None
+    assert pool.U.rows is not None
+    rows, values = (pairs.U.rows, pool.U.rows), (pairs.U.values, pool.U.values)
+    return Gradient(RowGradient(np.concatenate(rows), np.concatenate(values)), [pairs.V, pool.V], 0.0, loss, own)
 
 
 def _pooled(

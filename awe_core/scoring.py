@@ -49,8 +49,8 @@ def rank_by_count(counts: NDArray[np.int64], k: int) -> Rank:
 
 
 def rank_by_model(model: Model, k: int) -> Rank:
-    """Rank all labels by f(x, y) = s(Ux, Vy): xᵀUᵀVy unless the model was trained with a distance."""
-    return rank_by_scores(lambda x: model.scores(model.embed(x)), model.labels, k)
+    """Rank all labels by f: xᵀUᵀVy unless the model was trained with a distance or learnt an affinity jointly."""
+    return rank_by_scores(model.f, model.labels, k)
 
 
 def rank_by_affinity(k: int) -> Rank:

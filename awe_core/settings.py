@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from awe_core.affinities.joint import Joint
 from awe_core.kernel_choice import resolved_kernel
 from awe_core.kernels import KernelName
 from awe_core.optimisers import OptimiserName
@@ -55,6 +56,7 @@ class TrainSettings:
     label_bias : the last of the D coordinates is a bias of the label, f(x, y) = Σ_{i<D} (Ux)ᵢ·(Vy)ᵢ + b_y: it is held
         at 1 in U, starts at 0 in V, and C does not hold it: where C keeps vectors short, how popular a label is would
         otherwise have no place. For x whose features add up to 1, as a one-hot user's do.
+    affinity : one that is learnt jointly with U and V. C does not hold tensors of its own.
     kernel : what moves rows of U and V; "auto" is numba where it is installed.
     threads : None for as many as there are CPUs. No result depends on it.
     """
@@ -79,6 +81,7 @@ class TrainSettings:
     top_k: int = 1
     similarity: Similarity = "dot"
     label_bias: bool = False
+    affinity: Joint | None = None
     kernel: KernelName | Literal["auto"] = "auto"
     threads: int | None = None
 
@@ -102,6 +105,8 @@ class TrainSettings:
                 "train.label_bias is one of D coordinates of a dot product: it needs train.D of 2 or more "
                 'and train.similarity = "dot"'
             )
+        if self.affinity is not None and self.similarity != "dot":
+            raise ValueError(f'affinity.kind = "{self.affinity.kind}" goes with train.similarity = "dot" alone')
         if self.offset != "learnt" and not math.isfinite(self.offset):
             raise ValueError(f'affinity.offset must be a number or "learnt", not {self.offset}')
 
@@ -122,5 +127,8 @@ class TrainSettings:
 
     def what_decides(self) -> dict[str, Any]:
         """All that a model depends on, by name: everything but `threads`, with the kernel resolved."""
-        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "threads"}
+        left_out = ("threads", "affinity") if self.affinity is None else ("threads",)
+        kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
+        if self.affinity is not None:
+            kept["affinity"] = self.affinity.described()
         return {**kept, "kernel": self.kernel_used}

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from awe_core.arrangement import generator
 from awe_core.checkpoint import SUMS, Arrays, Checkpoint, Checkpoints, InMemory, arrays_of, model_of
 from awe_core.course import Course
 from awe_core.examples import BlockSource
@@ -48,7 +49,8 @@ def train(
     """Train a model by WARP.
 
     Without a gate f(x, y) = xᵀUᵀVy (Wsabie) and an affinity of the blocks is not looked at; with one
-    f = (s·G + b)·(xᵀUᵀVy + c). Where b = 0 pairs and negatives are restricted to the candidates. An epoch visits every
+    f = (s·G + b)·(xᵀUᵀVy + c). With `settings.affinity` f is that of an affinity which is learnt jointly, and there is
+    no gate. Where b = 0 pairs and negatives are restricted to the candidates. An epoch visits every
     pair once. After it the validation P@1 decides: the best epoch's model is kept (the earliest of equals), and
     `patience` epochs without a better one end the training.
 
@@ -75,7 +77,7 @@ def train(
     Raises
     ------
     ValueError
-        There is no pair to train on, shapes do not fit, or a distance meets an affinity.
+        There is no pair to train on, shapes do not fit, a distance meets an affinity, or a gate another one.
     FloatingPointError
         Training diverged; the message has epoch, step and learning rate.
     """
@@ -86,6 +88,8 @@ def train(
             f'train.similarity = "{settings.similarity}" is never positive, so an affinity would punish what it should '
             'lift; use "dot" with an affinity'
         )
+    if gate is not None and settings.affinity is not None:
+        raise ValueError("an affinity that is learnt jointly cannot be joined to a stored one")
     warm = start is not None and settings.warm_start
     rate = settings.learning_rate * (settings.warm_rate if warm else 1.0)
     keeper = checkpoints or InMemory()
@@ -122,9 +126,11 @@ def _first_arrays(
         model = start
         arrays = {name: values.copy() for name, values in arrays_of(start).items()}
         if settings.optimiser == "sgd":
-            arrays = {name: arrays[name] for name in ("U", "V", "offset")}
+            arrays = {name: values for name, values in arrays.items() if not name.startswith(SUMS)}
     offset = model.offset if settings.offset == "learnt" else settings.offset
     arrays["offset"] = np.array([offset], dtype=np.float32)
+    if settings.affinity is not None:
+        _add_own_tensors(arrays, settings.affinity.first_tensors(dimension, labels, generator(seed, "own", iteration)))
     project(arrays["U"], None, settings.C, settings.free)
     project(arrays["V"], None, settings.C, settings.free)
     if settings.optimiser == "adagrad":
@@ -132,6 +138,13 @@ def _first_arrays(
         for name in ("U", "V"):
             arrays.setdefault(f"{SUMS}{name}", np.full_like(arrays[name], 0))
     return arrays
+
+
+def _add_own_tensors(arrays: Arrays, first: Arrays) -> None:
+    """Those of the affinity that the model to go on from does not have."""
+    for name, tensor in first.items():
+        if arrays.setdefault(name, tensor).shape != tensor.shape:
+            raise ValueError(f"the model to go on from has a {name} of {arrays[name].shape}, not {tensor.shape}")
 
 
 def _check_start(model: Model, dimension: int, labels: int, settings: TrainSettings) -> None:
@@ -194,10 +207,13 @@ class _School:
                 self._best_epoch, self._best = record.epoch, math.inf if record.p_at_1 is None else record.p_at_1
             waited = record.epoch - self._best_epoch >= settings.patience and record.epoch >= settings.min_epochs
             if record.epoch >= settings.epochs or waited:
-                kept = course.model() if best else model_of(self._keeper.best(), settings.similarity)
+                kept = course.model() if best else self._kept()
                 return Trained(kept, self.history, self._best_epoch)
             course.next_epoch()
             self._keeper.save(course.checkpoint(), best)
+
+    def _kept(self) -> Model:
+        return model_of(self._keeper.best(), self._settings.similarity, self._settings.affinity)
 
     def _is_best(self, record: EpochRecord) -> bool:
         return self._best_epoch == 0 or record.p_at_1 is None or record.p_at_1 > self._best

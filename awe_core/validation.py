@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from awe_core.examples import Block, BlockSource
 from awe_core.gate import Gate
 from awe_core.model import Model
-from awe_core.rows import entry_positions, row_of_entry
+from awe_core.rows import entry_positions, row_of_entry, runs
 from awe_core.similarity import all_similarities
 from awe_core.threads import Workers
 
@@ -21,6 +22,9 @@ _ROWS = 256
 _LABELS = 4096
 # Numbers gathered at once for candidates: 16 MB of float32.
 _MOST_GATHERED = 2**22
+
+Scores = Callable[[slice, slice], NDArray[np.float32]]
+"""f of some rows of a block and some labels: [rows, labels]."""
 
 
 def precision_at_1(source: BlockSource, model: Model, gate: Gate | None, workers: Workers | None = None) -> float:
@@ -46,28 +50,31 @@ def precision_at_1(source: BlockSource, model: Model, gate: Gate | None, workers
 
 def best_labels(block: Block, model: Model, gate: Gate | None, workers: Workers | None = None) -> NDArray[np.intp]:
     """The best label of every row, −1 where none can be ranked: intp [rows]."""
-    embedding = model.embed(block.features)
     if gate is not None and gate.bias == 0:
-        return _best_candidates(block, embedding, model, gate)
-    slices = [slice(start, start + _ROWS) for start in range(0, len(block), _ROWS)]
+        return _best_candidates(block, model.embed(block.features), model, gate)
+    scores = _scores(block, model)
+    slices = runs(len(block), _ROWS)
     with Workers(1) as alone:
-        found = (workers or alone).map(
-            lambda n: _best_of_all(block, slices[n], embedding[slices[n]], model, gate), len(slices)
-        )
+        found = (workers or alone).map(lambda n: _best_of_all(block, slices[n], scores, model, gate), len(slices))
     return np.concatenate(found) if found else np.zeros(0, dtype=np.intp)
 
 
-def _best_of_all(
-    block: Block, part: slice, embedding: NDArray[np.float32], model: Model, gate: Gate | None
-) -> NDArray[np.intp]:
-    seen = block.seen[part]
+def _scores(block: Block, model: Model) -> Scores:
+    if model.joint is not None:
+        return lambda rows, labels: model.f(block.features[rows], labels)
+    embedding = model.embed(block.features)
+    return lambda rows, labels: all_similarities(model.similarity, embedding[rows], model.V[labels])
+
+
+def _best_of_all(block: Block, part: slice, scores: Scores, model: Model, gate: Gate | None) -> NDArray[np.intp]:
+    seen, rows = block.seen[part], part.stop - part.start
     affinity = None if gate is None else block.affinity[part]  # type: ignore[index]
-    best = np.full(len(embedding), -1, dtype=np.intp)
-    highest = np.full(len(embedding), -np.inf, dtype=np.float32)
-    every = np.arange(len(embedding))
+    best = np.full(rows, -1, dtype=np.intp)
+    highest = np.full(rows, -np.inf, dtype=np.float32)
+    every = np.arange(rows)
     for start in range(0, model.labels, _LABELS):
         labels = slice(start, min(start + _LABELS, model.labels))
-        f = all_similarities(model.similarity, embedding, model.V[labels])
+        f = scores(part, labels)
         if gate is not None and affinity is not None:
             f += np.float32(model.offset)
             gates = np.full(f.shape, gate.bias, dtype=np.float32)

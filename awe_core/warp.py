@@ -18,12 +18,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.draw_numbers import DrawNumbers, number_of_draws
-from awe_core.feature_rows import RowGradient, through_features
 from awe_core.gate import Gate
-from awe_core.kernels import Kernel
 from awe_core.minibatch import Minibatch
 from awe_core.rows import entry_positions, row_of_entry, structure
-from awe_core.similarity import Similarity, all_similarities, pair_similarities, slope
+from awe_core.scores import Gradient, Scores, candidates_only
 
 Floats = NDArray[np.floating]
 
@@ -32,16 +30,6 @@ _SORT_FROM = 4
 # Numbers gathered at once by one round of draws: 16 MB of float32.
 _MOST_GATHERED = 2**22
 _FIRST_ROUND = 8
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """What a step changes in place: U [d, D], V [Y, D], the offset c [1], of one float type; and how f reads them."""
-
-    U: Floats
-    V: Floats
-    offset: Floats
-    similarity: Similarity = "dot"
 
 
 @dataclass(frozen=True)
@@ -60,31 +48,6 @@ class Draws:
     negative: NDArray[np.intp]
     number: NDArray[np.int64]
     negatives: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """Gradient of a sub-block's loss, summed over its pairs, and that loss; the parts of V's are to be added up."""
-
-    U: RowGradient
-    V: list[RowGradient]
-    offset: float
-    loss: float
-
-
-def candidates_only(gate: Gate | None) -> bool:
-    """Whether an example's labels are its candidates: there is an affinity and no bias lifts the other labels."""
-    return gate is not None and gate.bias == 0
-
-
-def gate_of(batch: Minibatch, gate: Gate | None, rows: NDArray[np.intp], labels: NDArray[np.intp]) -> Floats:
-    """s·G + b of the given labels (0 for G where they are no candidates; 1 without an affinity), in their shape."""
-    if gate is None or batch.affinity is None:
-        return np.ones(labels.shape, dtype=np.float32)
-    if not batch.affinity.nnz:
-        return np.full(labels.shape, gate.bias, dtype=np.float32)
-    at = entry_positions(batch.affinity, rows, labels)
-    return gate.of(np.where(at >= 0, batch.affinity.data[at], np.float32(0)))
 
 
 def count_negatives(batch: Minibatch, gate: Gate | None, labels: int) -> NDArray[np.int64]:
@@ -110,42 +73,12 @@ def _negative_candidates(batch: Minibatch) -> sp.csr_matrix:
 # --- All scores of the minibatch's examples -------------------------------------------------------------------------
 
 
-def _all_scores(
-    batch: Minibatch, embedding: Floats, parameters: Parameters, gate: Gate | None
-) -> tuple[Floats, Floats]:
-    """f of every row and label by one product, −inf where the label is no negative; and f(x, y) of every pair."""
-    f = all_similarities(parameters.similarity, embedding, parameters.V)
-    if gate is not None:
-        assert batch.affinity is not None
-        candidate = row_of_entry(batch.affinity), batch.affinity.indices
-        f += parameters.offset
-        gated = gate.of(batch.affinity.data) * f[candidate]
-        if candidates_only(gate):
-            f.fill(-np.inf)
-        else:
-            f *= f.dtype.type(gate.bias)
-        f[candidate] = gated
-    pair_f = f[batch.pair_row, batch.pair_label]
-    f[row_of_entry(batch.excluded), batch.excluded.indices] = -np.inf
-    return f, pair_f
-
-
-def draw_geometric(
-    batch: Minibatch,
-    embedding: Floats,
-    parameters: Parameters,
-    gate: Gate | None,
-    margin: float,
-    numbers: DrawNumbers,
-) -> Draws:
+def draw_geometric(scores: Scores, margin: float, numbers: DrawNumbers) -> Draws:
     """Draw a violator for every pair from the scores of all its negatives.
 
     Parameters
     ----------
-    batch : rows and pairs.
-    embedding : Ux, float [rows, D].
-    parameters : at which f is evaluated.
-    gate : None for the linear f.
+    scores : f of the rows and pairs of a minibatch.
     margin : γ.
     numbers : of the sub-block.
 
@@ -154,9 +87,11 @@ def draw_geometric(
     FloatingPointError
         A score is not finite.
     """
-    f, pair_f = _all_scores(batch, embedding, parameters, gate)
+    batch, f = scores.batch, scores.every()
+    pair_f = f[batch.pair_row, batch.pair_label]
+    f[row_of_entry(batch.excluded), batch.excluded.indices] = -np.inf
     _check_finite(pair_f, f)
-    negatives = count_negatives(batch, gate, parameters.V.shape[0])[batch.pair_row]
+    negatives = count_negatives(batch, scores.gate, scores.labels)[batch.pair_row]
     threshold = pair_f - f.dtype.type(margin)
     many = len(batch.pair_row) >= _SORT_FROM * len(batch)
     violators = (_SortedViolators if many else _ComparedViolators)(f, batch.pair_row, threshold)
@@ -247,34 +182,28 @@ class _Negatives:
         return np.asarray(ranks + passed - self._starts[rows], dtype=np.intp)
 
 
-def draw_in_rounds(
-    batch: Minibatch,
-    embedding: Floats,
-    parameters: Parameters,
-    gate: Gate | None,
-    margin: float,
-    numbers: DrawNumbers,
-) -> Draws:
+def draw_in_rounds(scores: Scores, margin: float, numbers: DrawNumbers) -> Draws:
     """Draw negatives in rounds of growing width, for the pairs that have found no violator yet.
 
     Parameters, law and what is raised are those of `draw_geometric`; only the labels drawn are scored. A round
     gathers at most 16 MB.
     """
-    labels, D = parameters.V.shape
-    negatives = count_negatives(batch, gate, labels)[batch.pair_row]
-    eligible = _Negatives(batch, gate, labels)
-    pair_f = _f(batch, embedding, parameters, gate, batch.pair_row, batch.pair_label)
+    batch = scores.batch
+    negatives = count_negatives(batch, scores.gate, scores.labels)[batch.pair_row]
+    eligible = _Negatives(batch, scores.gate, scores.labels)
+    pair_f = scores.of(batch.pair_row, batch.pair_label)
     _check_finite(pair_f, pair_f)
     threshold = pair_f - pair_f.dtype.type(margin)
     negative = np.full(len(pair_f), -1, dtype=np.intp)
     number = np.zeros(len(pair_f), dtype=np.int64)
     active, drawn, width = np.flatnonzero(negatives), 0, _FIRST_ROUND
     while len(active):
-        columns = max(1, min(width, _MOST_GATHERED // (len(active) * D), int(negatives[active].max()) - drawn))
+        most = _MOST_GATHERED // (len(active) * scores.gathered)
+        columns = max(1, min(width, most, int(negatives[active].max()) - drawn))
         rows = np.broadcast_to(batch.pair_row[active][:, None], (len(active), columns))
         u = numbers.uniform(active[:, None], drawn + np.arange(columns))
         tried = eligible.labels(rows, (u * negatives[active][:, None]).astype(np.int64))
-        f = _f(batch, embedding, parameters, gate, rows, tried)
+        f = scores.of(rows, tried)
         _check_finite(threshold, f)
         violates = f > threshold[active][:, None]
         first = violates.argmax(axis=1)
@@ -288,90 +217,26 @@ def draw_in_rounds(
     return Draws(pair, negative[pair], number[pair], negatives)
 
 
-def _f(
-    batch: Minibatch,
-    embedding: Floats,
-    parameters: Parameters,
-    gate: Gate | None,
-    rows: NDArray[np.intp],
-    labels: NDArray[np.intp],
-) -> Floats:
-    """f of chosen (row, label), in the shape of `labels`: [pairs] or [pairs, columns] with one row a pair."""
-    own = rows if labels.ndim == 1 else rows[:, 0]
-    linear = pair_similarities(parameters.similarity, embedding[own], parameters.V[labels])
-    if gate is not None:
-        linear = gate_of(batch, gate, rows, labels) * (linear + parameters.offset)
-    return linear
-
-
 # --- The step -------------------------------------------------------------------------------------------------------
 
 
-def warp_gradient(
-    batch: Minibatch,
-    embedding: Floats,
-    parameters: Parameters,
-    gate: Gate | None,
-    margin: float,
-    draws: Draws,
-    losses: NDArray[np.float64],
-    kernel: Kernel,
-) -> Gradient:
+def warp_gradient(scores: Scores, margin: float, draws: Draws, losses: NDArray[np.float64]) -> Gradient:
     """Gradient of Σ weight · L(⌊M / N⌋) · max(0, γ + f(x, ȳ) − f(x, y)) over the pairs that found a violator.
-
-    With G fixed, ∂f/∂(xᵀUᵀVy) is the gate s·G + b, and ∂f/∂c as well.
 
     Parameters
     ----------
-    batch, embedding, parameters, gate, margin : as the draws were made with.
+    scores, margin : as the draws were made with.
     draws : ȳ and N by pair.
     losses : L, float64 [Y + 1].
-    kernel : adds up the pairs of an example.
 
     Returns
     -------
-    The gradient at `parameters`, in their float type.
+    The gradient at the parameters of `scores`, in their float type.
     """
+    batch = scores.batch
     row, positive = batch.pair_row[draws.pair], batch.pair_label[draws.pair]
     share = batch.weight[row] * losses[draws.negatives[draws.pair] // draws.number]
-    own, similarity = embedding[row], parameters.similarity
-    V_up, V_down = parameters.V[positive], parameters.V[draws.negative]
-    s_up, s_down = pair_similarities(similarity, own, V_up), pair_similarities(similarity, own, V_down)
-    f_up, f_down = s_up, s_down
-    gate_up, gate_down = gate_of(batch, gate, row, positive), gate_of(batch, gate, row, draws.negative)
-    if gate is not None:
-        f_up, f_down = gate_up * (s_up + parameters.offset), gate_down * (s_down + parameters.offset)
+    f_up, f_down = scores.of(row, positive), scores.of(row, draws.negative)
     hinge = np.maximum(0.0, margin + f_down.astype(np.float64) - f_up)
     share = share * (hinge > 0)
-    up, down = -share * gate_up, share * gate_down
-    by_positive, lifted = pulled_pairs(similarity, slope(similarity, up, s_up), own, V_up)
-    by_negative, pushed = pulled_pairs(similarity, slope(similarity, down, s_down), own, V_down)
-    by_embedding = np.zeros_like(embedding)
-    kernel.add_at(by_embedding, row, lifted + pushed)
-    offset = float(np.sum(up + down)) if gate is not None else 0.0
-    parts = [RowGradient(positive, by_positive), RowGradient(draws.negative, by_negative)]
-    return Gradient(through_features(batch.features, by_embedding), parts, offset, float(np.sum(share * hinge)))
-
-
-def pulled_pairs(similarity: Similarity, coefficient: Floats, own: Floats, V_own: Floats) -> tuple[Floats, Floats]:
-    """Gradients by V and by Ux of every pair's own similarity, from ∂/∂s times its slope [pairs]: [pairs, D] each."""
-    k = coefficient.astype(own.dtype)[:, None]
-    if similarity == "dot":
-        return k * own, k * V_own
-    apart = k * (own - V_own)
-    return apart, -apart
-
-
-def pulled(similarity: Similarity, coefficient: Floats, embedding: Floats, V: Floats) -> tuple[Floats, Floats]:
-    """Gradients by Ux and by some labels' rows of V, from ∂/∂s times the similarity's slope for every row and label.
-
-    Parameters
-    ----------
-    coefficient : [rows, labels].
-    embedding, V : [rows, D] and [labels, D].
-    """
-    by_embedding, by_V = np.asarray(coefficient @ V), np.asarray(coefficient.T @ embedding)
-    if similarity != "dot":
-        by_embedding -= coefficient.sum(axis=1)[:, None] * embedding
-        by_V -= coefficient.sum(axis=0)[:, None] * V
-    return by_embedding, by_V
+    return scores.gradient(row, (positive, draws.negative), share, float(np.sum(share * hinge)))

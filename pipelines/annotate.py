@@ -2,6 +2,7 @@
 
     examples/S, model-0                          →  predictions-0/{popularity, knn, ridge, …, wsabie}/S
     reweighted-T/S, model-T, model-(T−1)         →  predictions-T/{knn-embedding, gxf, awe}/S
+    examples/S, model-T                          →  predictions-T/awe/S, if the affinity was learnt with U and V
 
 One task is one part under one method. A worker process holds up to four models (U, V); a thread, one block of examples
 and 128 MiB of scores.
@@ -98,7 +99,7 @@ class Ranker:
             linear = load_linear(fs, self.model_directory, self.model, self.method)
             return scoring.rank_by_scores(linear.scores, linear.weights.shape[1], self.k)
         model = load_model(fs, self.model_directory, self.model)
-        if self.method == "wsabie":
+        if self.method == "wsabie" or model.joint is not None:
             return scoring.rank_by_model(model, self.k)
         same_offset = replace(model, offset=float(self.gate_model.facts["offset"]))
         return scoring.rank_by_gated_model(same_offset, gate_of(self.gate_model.facts), self.k)
@@ -254,8 +255,9 @@ def _splits(context: Context, lane: Lane, iteration: int, base: Sequence[VectorD
         dimension = int(base[0].manifest.facts["dimension"])
         ranker = Ranker(method, config.evaluate.k, where, described, model, context.run.labels, labels, dimension)
         for split in lane.ranked:
-            source = lane.reweighted(iteration, split) if iteration else context.run.examples(split)
-            made_by = f"affinity --iteration={iteration}" if iteration else "ingest"
+            stored = iteration and config.affinity.joint is None
+            source = lane.reweighted(iteration, split) if stored else context.run.examples(split)
+            made_by = f"affinity --iteration={iteration}" if stored else "ingest"
             dataset = VectorDataset(source, context.fresh(source, read_manifest(fs, source, made_by)))
             read = [dataset, *base] if method == "knn" else [dataset]
             inputs = {context.short(one.directory): one.fingerprint for one in read}

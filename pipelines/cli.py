@@ -132,6 +132,12 @@ def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
         context = _context(config_path, run_root, runner, flags)
         if iteration < first:
             raise ConfigError(f"--iteration={iteration}: the first iteration that has '{name}' is {first}")
+        joint = context.config.affinity.joint
+        if name == "affinity" and joint is not None:
+            raise ConfigError(
+                f'affinity.kind = "{joint.kind}" is learnt with U and V, so there is nothing to compute before; go on '
+                f"with 'awe train --iteration={iteration}'"
+            )
         for lane in context.run.lanes(context.config):
             stage(context, lane, iteration)
         context.write_configuration()
@@ -327,7 +333,7 @@ def run_all(context: Context) -> None:
     config: Config = context.config
     for lane in context.run.lanes(config):
         for iteration in range(config.run.iterations + 1):
-            if iteration:
+            if iteration and config.affinity.joint is None:
                 if config.affinity.embedded:
                     embed.main(context, lane, config.affinity.source(iteration))
                 affinity.main(context, lane, iteration)

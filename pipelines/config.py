@@ -13,6 +13,8 @@ from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from awe_core import passive_aggressive, ridge
+from awe_core.affinities.joint import Joint
+from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind, joint_named
 from awe_core.affinities.stored import StoredKind
 from awe_core.kernel_choice import resolved_kernel
 from awe_core.kernels import KernelName
@@ -65,6 +67,9 @@ class Data(Section):
     validation: Fraction | Paths = Field(0.1, description="paths, or the fraction of train that is held out by hash")
     test: Fraction | Paths = Field(0.2, description="paths, or the fraction of all rows that is held out by hash")
     x: Literal["user", "history"] = Field("user", description="interactions: x is one-hot, or the user's train items")
+    hold_out: Positive | None = Field(
+        None, description="interactions: items of every user in validation and in test, in place of their fractions"
+    )
     scale: Literal["none", "unit", "standard"] = Field("none", description="scaling of x, fitted on train")
     hierarchy: str | None = Field(None, description="TSV of label and parent, for sibling precision")
     min_rating: float | None = Field(None, description="ratings below it are no positives")
@@ -108,12 +113,18 @@ class Train(Section):
 
 
 class Affinity(Section):
-    """G(x, y), stored with the examples before they are trained on: see `awe_core.affinities.stored`."""
+    """G(x, y): stored with the examples before they are trained on, or learnt jointly with U and V."""
 
-    kind: StoredKind = Field("knn", description="member of the affinity family")
+    kind: StoredKind | JointKind = Field(
+        "knn", description="member of the affinity family: awe_core.affinities.stored and .joint_kinds"
+    )
     embedding: Literal["previous", "first"] = Field(
         "previous", description="U and V that G is made of: of the iteration before, or always Wsabie's"
     )
+    alpha: float = Field(1.0, allow_inf_nan=False, description='α of kind = "linear-sigmoid", the most that G is')
+    beta: float = Field(0.0, allow_inf_nan=False, description="β of it, the least")
+    k: Positive = Field(5, description='of kind = "top-k": best features of x that are added up')
+    rank: Positive = Field(8, description='of kind = "low-rank": columns of g and h')
     n: Positive = Field(20, description="neighbours of an example")
     lambda_x: float = Field(2.0, gt=0, allow_inf_nan=False, description="λx in units of 1 / median d²")
     lambda_y: float = Field(
@@ -133,6 +144,11 @@ class Affinity(Section):
     memory: Positive = Field(4 * 2**30, description="bytes that a worker of the join may use")
 
     @property
+    def joint(self) -> Joint | None:
+        """The affinity where it is learnt jointly with U and V; None where it is stored with the examples."""
+        return joint_named(self.kind, self.model_dump()) if self.kind in JOINT_KINDS else None
+
+    @property
     def by_neighbours(self) -> bool:
         """Whether G is made of neighbours."""
         return self.kind != "cluster"
@@ -144,7 +160,7 @@ class Affinity(Section):
 
     def reads(self) -> dict[str, Any]:
         """The keys that G depends on, with their values; JSON has no infinity."""
-        values = self.model_dump(include={"kind", *_READ[self.kind]})
+        values = self.model_dump(include={"kind", *_READ.get(self.kind, ())})
         return {name: "inf" if value == math.inf else value for name, value in values.items()}
 
     def as_knn(self) -> Affinity:
@@ -179,7 +195,7 @@ class Affinity(Section):
 
 
 _NEIGHBOURS = ("n", "lambda_x", "mode", "epsilon", "recall")
-_READ: dict[StoredKind, tuple[str, ...]] = {
+_READ: dict[str, tuple[str, ...]] = {
     "knn": _NEIGHBOURS,
     "rbf": (*_NEIGHBOURS, "lambda_y"),
     "hybrid": (*_NEIGHBOURS, "lambda_y"),
@@ -221,6 +237,8 @@ class Config(Section):
     def _fits(self) -> Config:
         if self.data.train is None and self.data.format != "digits":
             raise ValueError("data.train is missing: name the training files")
+        if self.data.hold_out and not any(isinstance(part, float) for part in (self.data.validation, self.data.test)):
+            raise ValueError("data.hold_out takes items from train, and validation and test have files; leave it out")
         neighbours = self.affinity.n * self.data.block_rows * 16
         if neighbours > ELEMENT_BYTES:
             raise ValueError(
@@ -236,6 +254,7 @@ class Config(Section):
             raise ValueError(
                 'train.label_bias needs an x that is no history, train.similarity = "dot" and train.D of 2 or more'
             )
+        _ = self.affinity.joint  # its parameters are checked where it is made
         if self.affinity.offset != "learnt" and not math.isfinite(self.affinity.offset):
             raise ValueError("affinity.offset is not finite")
         self._check_searched()
@@ -262,10 +281,18 @@ class Config(Section):
         """Methods to rank by at an iteration: the ones named, or all that go with the data and need not be asked for.
 
         `facts` are those of the examples. Where x is one-hot there is no input space to search or to regress on; where
-        it is very wide, a full matrix would not fit into memory. Raises ConfigError where such a method was named.
+        it is very wide, a full matrix would not fit into memory; an affinity that is learnt jointly stores no G. Raises
+        ConfigError where such a method was named, or where the affinity compares features and x is one-hot.
         """
         known: tuple[str, ...] = METHODS_T if iteration else METHODS_0
-        reasons = _unfit(facts)
+        reasons, joint = _unfit(facts), self.affinity.joint
+        if self.run.iterations and joint is not None:
+            if joint.of_features and facts["one_hot"]:
+                raise ConfigError(
+                    f'affinity.kind = "{joint.kind}" compares the features of x, and a one-hot user has one; set '
+                    'data.x = "history"'
+                )
+            reasons |= dict.fromkeys(("knn-embedding", "gxf"), f'affinity.kind = "{joint.kind}" stores no G to rank by')
         if self.evaluate.methods is None:
             return [method for method in known if method not in reasons and method not in ASKED_FOR]
         for method in self.evaluate.methods:

@@ -61,7 +61,8 @@ def settings_of(config: Config) -> dict[str, Any]:
     data = config.data
     fractions = {split: part for split in ("validation", "test") if isinstance(part := getattr(data, split), float)}
     kept = ("x", "scale", "min_rating", "max_rejects", "rows_per_part", "block_rows")
-    return {"seed": config.run.seed, **fractions, **{key: getattr(data, key) for key in kept}}
+    held = {} if data.hold_out is None else {"hold_out": data.hold_out}
+    return {"seed": config.run.seed, **fractions, **held, **{key: getattr(data, key) for key in kept}}
 
 
 def inputs_of(files: Sequence[RawFile], siblings: Hierarchy | None) -> dict[str, str]:

@@ -25,6 +25,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_ru
 
 from pipelines import counters, log, process_cache
 from pipelines.errors import ConfigError, StoreError, unwrap
+from pipelines.memory import give_back
 from schemas.filesystem import FileSystem
 
 RUNNERS = {
@@ -164,6 +165,7 @@ def run_job(
             raise cause from error
         finally:
             process_cache.clear_all()  # an in-process runner's workers are this process, which may train next
+            give_back()
     if template is not None:
         raise TemplateWritten(f"{stage} was not run: its template is {template}")
     found = counters.totals(result)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 from pathlib import Path
+
+import pyarrow as pa
 
 from awe_core.settings import TrainSettings
 from pipelines.errors import ConfigError
@@ -65,13 +69,26 @@ def held_beside_examples(dimension: int, labels: int, settings: TrainSettings, s
     dimension, labels : d, Y.
     started : another model is gone on from: it is held beside the one that is trained.
     """
-    model = model_bytes(dimension, labels, settings.D, settings.optimiser == "adagrad", started)
+    width = settings.D + (settings.affinity.width if settings.affinity is not None else 0)
+    model = model_bytes(dimension, labels, width, settings.optimiser == "adagrad", started)
     return resident_bytes() + model + STEP_BYTES * settings.threads_used
 
 
 def model_bytes(dimension: int, labels: int, D: int, sums: bool, started: bool) -> int:
     """U and V with the optimiser's sums, if it has any, and those that are gone on from."""
     return 4 * D * (dimension + labels) * (2 if sums else 1) * (2 if started else 1)
+
+
+def give_back() -> None:
+    """Return to the system what this process has freed.
+
+    A job that ran in it leaves hundreds of MB with the allocators, which `train.memory` would count as held.
+    """
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+    if trim is not None:
+        trim(0)
 
 
 def resident_bytes() -> int:

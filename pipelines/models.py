@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from awe_core.affinities.joint_kinds import joint_named
 from awe_core.gate import Gate
 from awe_core.linear import Linear
 from awe_core.model import Model
@@ -24,12 +25,13 @@ def model_file(fs: FileSystem, directory: str, iteration: int) -> ModelFile:
 
 
 def model_bytes(described: ModelFile, dimension: int, labels: int) -> int:
-    """Bytes of U and V in memory, for d features and Y labels."""
-    return 4 * int(described.facts["settings"]["D"]) * (dimension + labels)
+    """Bytes of U, V and an affinity's own tensors in memory, for d features and Y labels."""
+    settings = described.facts["settings"]
+    return 4 * (int(settings["D"]) + settings.get("affinity", {}).get("rank", 0)) * (dimension + labels)
 
 
 def load_model(fs: FileSystem, directory: str, described: ModelFile, warm: bool = False) -> Model:
-    """U, V and c; with `warm` also the optimiser's accumulators.
+    """U, V, c and the affinity that was learnt with them; with `warm` also the optimiser's accumulators.
 
     Raises DataError where a tensor is missing, not finite, or not of the shape that goes with the others.
     """
@@ -37,15 +39,18 @@ def load_model(fs: FileSystem, directory: str, described: ModelFile, warm: bool 
     state = read_tensors(fs, directory, described, WARM) if warm and f"{WARM}.safetensors" in described.files else {}
     settings = described.facts["settings"]
     try:
-        model = Model(
-            tensors["U"], tensors["V"], float(described.facts["offset"]), state, settings.get("similarity", "dot")
-        )
+        affinity = settings.get("affinity")
+        joint = joint_named(affinity["kind"], affinity) if affinity else None
+        offset, similarity = float(described.facts["offset"]), settings.get("similarity", "dot")
+        U, V = tensors.pop("U"), tensors.pop("V")
+        model = Model(U, V, offset, state, similarity, joint, tensors)
     except KeyError as error:
         raise DataError(f"{directory}/model.safetensors: tensor {error} is missing; train again") from error
     for name, rows in (("U", model.U), ("V", model.V)):
         if rows.ndim != 2 or rows.shape[1] != settings["D"]:
             raise _misshapen(directory, "model", name, rows.shape, f"[rows, {settings['D']}]")
     expected = {"U": model.U.shape, "V": model.V.shape, "offset": (1,)}
+    expected |= {name: tensor.shape for name, tensor in model.own.items()}
     for name, sums in state.items():
         if sums.shape != expected.get(name):
             raise _misshapen(directory, WARM, name, sums.shape, str(list(expected.get(name, ()))))
@@ -68,5 +73,5 @@ def _misshapen(directory: str, stem: str, name: str, shape: tuple[int, ...], exp
 
 
 def gate_of(facts: dict[str, Any]) -> Gate:
-    """s and b of a model of iteration ≥ 1."""
+    """s and b of a model that was trained with a stored affinity."""
     return Gate(float(facts["scale"]), float(facts["bias"]))

@@ -218,9 +218,8 @@ class Weigher:
         return {"median": median, **({"median_y": near.median} if near else {})}
 
     def _member(self) -> FromNeighbours:
-        kind = self._settings.kind
-        assert kind != "cluster"
-        return from_neighbours(kind, self._settings.mode, self._settings.lambda_y, self._near_labels())
+        settings = self._settings
+        return from_neighbours(settings.kind, settings.mode, settings.lambda_y, self._near_labels())
 
     def _near_labels(self) -> NearLabels | None:
         """Raises DataError where the labels' embeddings give λy no unit."""

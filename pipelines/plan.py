@@ -108,11 +108,13 @@ def _counts_of(fs: BeamFileSystem, root: str) -> dict[str, Any]:
 
     Raises
     ------
-    ConfigError : it has no configuration.
+    ConfigError : it has no configuration, or an affinity without the join that is planned here.
     DataError : ingest has not run.
     """
     directory = RunDirectory(root.rstrip("/"))
     config = load_config(fs, directory.path("run.toml"), {})
+    if config.affinity.joint is not None:
+        raise ConfigError(f'{root}: affinity.kind = "{config.affinity.kind}" has no join to plan; plan another run')
     manifests = {
         split: read_manifest(fs, directory.examples(split), "ingest") for split in ("train", "validation", "test")
     }

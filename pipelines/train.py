@@ -2,6 +2,8 @@
 
     examples/train (T = 0) or reweighted-T/train (T ≥ 1), the same of validation  →  model-T
 
+With an affinity that is learnt jointly with U and V the examples themselves are trained on at T ≥ 1 too.
+
 Examples are read block by block, the next one while one is worked on. `train.memory` bounds what the process holds:
 what the interpreter, U, V, AdaGrad's state of the same size and a sub-block a thread leave of it is for blocks that
 stay decoded between epochs. After every epoch, every `train.checkpoint_minutes`, and when the process is asked to
@@ -69,9 +71,10 @@ def train_settings(config: Config, iteration: int, facts: Mapping[str, Any], epo
         patience=section.patience,
         warm_start=section.warm_start or begins,
         warm_rate=1.0 if begins else section.warm_rate,
-        offset=config.affinity.offset if iteration else 0.0,
+        offset=config.affinity.offset if iteration and config.affinity.joint is None else 0.0,
         leave_one_out=bool(facts["history"]),
         sampler=section.sampler,
+        affinity=config.affinity.joint if iteration else None,
         min_epochs=section.min_epochs,
         schedule=section.schedule,
         horizon=section.epochs,
@@ -88,8 +91,9 @@ def _datasets(context: Context, lane: Lane, iteration: int) -> dict[str, tuple[s
     """Where the lane's examples of this iteration lie, by split."""
     found = {}
     for split in dict.fromkeys([*lane.fit, *([lane.held_out] if lane.held_out else [])]):
-        directory = lane.reweighted(iteration, split) if iteration else context.run.examples(split)
-        made_by = f"affinity --iteration={iteration}" if iteration else "ingest"
+        stored = iteration and context.config.affinity.joint is None
+        directory = lane.reweighted(iteration, split) if stored else context.run.examples(split)
+        made_by = f"affinity --iteration={iteration}" if stored else "ingest"
         found[split] = directory, context.fresh(directory, read_manifest(context.fs, directory, made_by))
     return found
 
@@ -131,7 +135,7 @@ def _recipe(
     """A fingerprint of all that the model depends on; neither memory nor threads nor the bar are among it."""
     reads = {
         **settings.what_decides(),
-        "bias": context.config.affinity.bias if iteration else 0.0,
+        "bias": context.config.affinity.bias if iteration and settings.affinity is None else 0.0,
         "seed": context.config.run.seed,
         "iteration": iteration,
         "ridge": "ridge" in baselines,
@@ -180,7 +184,8 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
         start = begin_with(fs, origin, context.run.labels, facts, settings, config.run.seed)
     with timed(context.short(directory)):
         try:
-            gate = Gate(affinity_scale(fit), config.affinity.bias) if iteration else None
+            stored = iteration and settings.affinity is None
+            gate = Gate(affinity_scale(fit), config.affinity.bias) if stored else None
             with deferred_signals() as stop:
                 minutes = config.train.checkpoint_minutes
                 kept = DiskCheckpoints(fs, directory, recipe_for, settings.kernel_used, minutes, stop)
@@ -241,7 +246,7 @@ def _write(
     inputs: Mapping[str, str],
 ) -> None:
     model = trained.model
-    tensors: dict[str, Mapping[str, np.ndarray]] = {"model": {"U": model.U, "V": model.V}}
+    tensors: dict[str, Mapping[str, np.ndarray]] = {"model": {"U": model.U, "V": model.V, **model.own}}
     if model.accumulators:
         tensors[WARM] = model.accumulators
     kept = next((record for record in trained.history if record.epoch == trained.best_epoch), None)

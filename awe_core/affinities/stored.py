@@ -26,7 +26,7 @@ NeighbourKind = Literal["knn", "rbf", "hybrid", "latent-rbf"]
 StoredKind = NeighbourKind | Literal["cluster"]
 
 
-def from_neighbours(kind: NeighbourKind, mode: Mode, lambda_y: float, near_labels: NearLabels | None) -> FromNeighbours:
+def from_neighbours(kind: str, mode: Mode, lambda_y: float, near_labels: NearLabels | None) -> FromNeighbours:
     """The member of a kind.
 
     Parameters

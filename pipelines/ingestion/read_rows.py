@@ -207,6 +207,7 @@ class MakeUserRows(beam.DoFn):
             width=self._plan.d,
             ids=users.numbers,
             keys=objects(users.names) if self._plan.keyed else None,
+            hold_out=self._plan.rule.hold_out,
         )
         buffer = PartBuffer(ExampleRows.joined)
         for split, rows, repeats in maker.rows(Pairs.joined(pieces)):

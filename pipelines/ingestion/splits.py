@@ -12,7 +12,7 @@ from awe_core.arrangement import hash_fractions
 from pipelines.config import Config
 from pipelines.errors import DataError
 from pipelines.ingestion.raw_files import RawFile
-from pipelines.ingestion.user_rows import pair_fractions
+from pipelines.ingestion.user_rows import HoldOut, pair_fractions
 from schemas.tables import SPLITS
 
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
@@ -27,16 +27,22 @@ class SplitRule:
     seed : the run's seed.
     validation : fraction of train that is held out for validation; None where validation has files of its own.
     test : fraction of all rows that is held out for test; None likewise.
+    hold_out : items of every user in place of the fractions; known when all pairs of a user are together.
     """
 
     seed: int
     validation: float | None
     test: float | None
+    hold_out: HoldOut | None = None
 
     @classmethod
     def of(cls, config: Config) -> SplitRule:
-        held_out = [part if isinstance(part, float) else None for part in (config.data.validation, config.data.test)]
-        return cls(config.run.seed, *held_out)
+        data, seed = config.data, config.run.seed
+        validation, test = (part if isinstance(part, float) else None for part in (data.validation, data.test))
+        if data.hold_out is None:
+            return cls(seed, validation, test)
+        taken = [place for place, part in ((VALIDATION, validation), (TEST, test)) if part is not None]
+        return cls(seed, validation, test, HoldOut(seed, data.hold_out, tuple(taken)))
 
     def of_rows(self, split: str, ids: NDArray[np.int64]) -> NDArray[np.int8]:
         """Place in `SPLITS` of every row of a file that was given for `split`: int8 [rows]."""
@@ -48,6 +54,8 @@ class SplitRule:
         """Place in `SPLITS` of every pair of a file that was given for `split`: int8 [pairs]."""
         if split != "train":
             return np.full(len(users), SPLITS.index(split), dtype=np.int8)
+        if self.hold_out is not None:
+            return np.full(len(users), TRAIN, dtype=np.int8)
         return self._divided(
             pair_fractions(self.seed, "test", users, items), pair_fractions(self.seed, "validation", users, items)
         )
@@ -68,6 +76,9 @@ class SplitRule:
 
 def no_row(split: str, rule: SplitRule, files: Sequence[RawFile]) -> DataError:
     """The one line that stops a run with an empty split: nothing could be chosen or measured on it."""
+    if rule.hold_out is not None and split != "train":
+        items = rule.hold_out.needed
+        return DataError(f"{files[0].path}: no row fell into {split}: no user has {items} items; lower data.hold_out")
     own = [file.path for file in files if file.split == split]
     if own:
         return DataError(f"{own[0]}: no row fell into {split}: give more rows in the files of data.{split}")

@@ -53,6 +53,41 @@ def pair_fractions(seed: int, stream: str, users: NDArray[np.int64], items: NDAr
 
 
 @dataclass(frozen=True)
+class HoldOut:
+    """A number of items of every user that are held out of train.
+
+    Attributes
+    ----------
+    seed : the run's seed.
+    items : of a user, for each split; a user without an item more than all of that keeps them in train.
+    splits : places in `SPLITS` that items are held out for.
+    """
+
+    seed: int
+    items: int
+    splits: tuple[int, ...]
+
+    @property
+    def needed(self) -> int:
+        """Items that a user must have for some to be held out."""
+        return self.items * len(self.splits) + 1
+
+    def divided(self, pairs: Pairs, wanted: NDArray[np.bool_]) -> NDArray[np.int8]:
+        """Place in `SPLITS` of every pair, int8: of the wanted ones of a user, those of the smallest hashes move."""
+        fractions = pair_fractions(self.seed, "hold-out", pairs.users, pairs.items)
+        chosen = np.flatnonzero(wanted)
+        chosen = chosen[np.lexsort((pairs.items[chosen], fractions[chosen], pairs.users[chosen]))]
+        users = pairs.users[chosen]
+        first = np.searchsorted(users, users)
+        place, of_user = np.arange(len(users)) - first, np.searchsorted(users, users, side="right") - first
+        splits = pairs.splits.copy()
+        for turn, split in enumerate(self.splits):
+            moved = (place // self.items == turn) & (of_user >= self.needed)
+            splits[chosen[moved]] = split
+        return splits
+
+
+@dataclass(frozen=True)
 class UserRows:
     """How rows are made of pairs.
 
@@ -62,12 +97,14 @@ class UserRows:
     width : number of users, or of items.
     ids : int64 [users], id of each user; None where a user's id is its place in the list.
     keys : names of the users, where they are no integers; else None.
+    hold_out : items of every user that leave train; None where the pairs' splits stand.
     """
 
     x: str
     width: int
     ids: NDArray[np.int64] | None
     keys: Values | None
+    hold_out: HoldOut | None = None
 
     def rows(self, pairs: Pairs) -> Iterator[tuple[int, ExampleRows, int]]:
         """(place of the split, its rows, pairs that were repeats) of all splits, for all pairs of some users.
@@ -80,6 +117,9 @@ class UserRows:
         first = np.ones(len(pairs), dtype=bool)
         first[1:] = (np.diff(pairs.users) != 0) | (np.diff(pairs.items) != 0)
         real = pairs.items != NO_ITEM
+        if self.hold_out is not None:
+            train = (pairs.splits == SPLITS.index("train")) & real & first
+            pairs = Pairs(pairs.users, pairs.items, self.hold_out.divided(pairs, train))
         for split in range(len(SPLITS)):
             here = pairs.splits == split
             users = np.unique(pairs.users[here])

@@ -15,7 +15,7 @@ from awe_core.gate import Gate
 from awe_core.kernel_choice import kernel_named
 from awe_core.minibatch import Visit
 from awe_core.rank_weights import harmonic_losses
-from awe_core.warp import Parameters
+from awe_core.scores import Parameters
 from tests.awe_core.blocks import block
 from tests.oracles import warp as oracle
 

@@ -322,7 +322,7 @@ def users(count: int, popular: int, labels: int = 6) -> InMemory:
 
 def popular_label(model: Model) -> int:
     """The label that a user who is nowhere in particular gets."""
-    return int(model.scores(model.embed(sp.identity(len(model.U), np.float32, "csr"))).mean(axis=0).argmax())
+    return int(model.f(sp.identity(len(model.U), np.float32, "csr")).mean(axis=0).argmax())
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adagrad"])

@@ -16,7 +16,8 @@ from awe_core.gate import Gate
 from awe_core.kernel_choice import kernel_named
 from awe_core.minibatch import Minibatch
 from awe_core.rank_weights import harmonic_losses
-from awe_core.warp import Draws, Parameters, draw_geometric, draw_in_rounds, warp_gradient
+from awe_core.scores import LinearScores, Parameters
+from awe_core.warp import Draws, draw_geometric, draw_in_rounds, warp_gradient
 from tests.oracles import warp as oracle
 
 KERNEL = kernel_named("numpy")
@@ -84,7 +85,7 @@ def test_draws_follow_the_law_of_draws_one_by_one(draw, gate, labels, margin):
         batch.features, batch.weight, batch.excluded, batch.affinity, batch.pair_row[ours], batch.pair_label[ours]
     )
 
-    draws = draw(batch, batch.features @ P.U, P, gate, margin, DrawNumbers.of(1))
+    draws = draw(LinearScores(batch, batch.features @ P.U, P, gate, KERNEL), margin, DrawNumbers.of(1))
 
     arguments = (affinity, gate.scale, gate.bias, 0.3) if gate else (None, 1.0, 0.0, 0.0)
     scores = [oracle.score(P.U, P.V, x, label, *arguments) for label in range(labels)]
@@ -116,7 +117,7 @@ def test_only_negatives_that_may_be_drawn_are_drawn(draw, gate):
     batch = minibatch(rng.normal(size=(200, 4)), truth, 9, seen, affinity, covered_only=restricted)
     P = parameters(4, 9)
 
-    draws = draw(batch, batch.features @ P.U, P, gate, 50.0, DrawNumbers.of(3))
+    draws = draw(LinearScores(batch, batch.features @ P.U, P, gate, KERNEL), 50.0, DrawNumbers.of(3))
 
     for pair, negative, number in zip(draws.pair, draws.negative, draws.number, strict=True):
         row = batch.pair_row[pair]
@@ -136,7 +137,7 @@ def test_an_examples_scores_are_sorted_once_for_many_pairs_under_the_same_law(ma
     x, truth, labels, copies = rng.normal(size=4), [0, 2, 3, 5, 8, 9], 16, 8000
     P = parameters(4, labels)
     batch = minibatch(np.tile(x, (copies, 1)), [truth] * copies, labels)
-    draws = draw_geometric(batch, batch.features @ P.U, P, None, margin, DrawNumbers.of(2))
+    draws = draw_geometric(LinearScores(batch, batch.features @ P.U, P, None, KERNEL), margin, DrawNumbers.of(2))
     scores = [oracle.score(P.U, P.V, x, label) for label in range(labels)]
     for y in truth:
         law = oracle.draw_law(scores, set(truth), set(range(labels)), y, margin)
@@ -159,7 +160,7 @@ def test_every_pair_has_its_own_number_of_draws(draw):
     batch = minibatch(np.ones((4000, 1)), [few, many] * 2000, 31)
     one, G = batch.pair_label == 0, None
     batch = Minibatch(batch.features, batch.weight, batch.excluded, G, batch.pair_row[one], batch.pair_label[one])
-    draws = draw(batch, batch.features @ P.U, P, None, 1.0, DrawNumbers.of(0))
+    draws = draw(LinearScores(batch, batch.features @ P.U, P, None, KERNEL), 1.0, DrawNumbers.of(0))
     assert (draws.number <= draws.negatives[draws.pair]).all()
     for negatives in (2, 30):
         found = np.count_nonzero(draws.negatives[draws.pair] == negatives) / 2000
@@ -170,7 +171,10 @@ def test_every_pair_has_its_own_number_of_draws(draw):
 def test_a_score_at_the_margin_is_no_violator(draw):
     P = Parameters(np.array([[1.0]]), np.array([[2.0], [1.0], [1.0 + 1e-9]]), np.zeros(1))
     batch = minibatch(np.array([[1.0]]), [[0]], 3)
-    found = [draw(batch, batch.features @ P.U, P, None, 1.0, DrawNumbers.of(seed)) for seed in range(20)]
+    found = [
+        draw(LinearScores(batch, batch.features @ P.U, P, None, KERNEL), 1.0, DrawNumbers.of(seed))
+        for seed in range(20)
+    ]
     assert {int(y) for draws in found for y in draws.negative} == {2}
 
 
@@ -178,7 +182,9 @@ def test_a_score_at_the_margin_is_no_violator(draw):
 @pytest.mark.parametrize("gate", GATES)
 def test_an_example_with_nothing_to_draw_makes_no_step(draw, gate):
     batch = minibatch(np.ones((1, 2)), [[0, 1]], 3, [[2]], [{0: 1.0, 1: 1.0}])
-    draws = draw(batch, batch.features @ np.ones((2, 3)), parameters(2, 3), gate, 1.0, DrawNumbers.of(5))
+    draws = draw(
+        LinearScores(batch, batch.features @ np.ones((2, 3)), parameters(2, 3), gate, KERNEL), 1.0, DrawNumbers.of(5)
+    )
     assert len(draws.pair) == 0
     assert draws.negatives.tolist() == [0, 0]
 
@@ -190,7 +196,7 @@ def test_a_score_that_is_not_finite_stops(draw, bad):
     P.V[3] = bad
     batch = minibatch(np.ones((64, 2)), [[3]] + [[0]] * 63, 40)
     with pytest.raises(FloatingPointError), np.errstate(invalid="ignore"):
-        draw(batch, batch.features @ P.U, P, None, 1.0, DrawNumbers.of(0))
+        draw(LinearScores(batch, batch.features @ P.U, P, None, KERNEL), 1.0, DrawNumbers.of(0))
 
 
 def weighted_problem(gate: Gate | None, sparse: bool = False):
@@ -205,7 +211,7 @@ def weighted_problem(gate: Gate | None, sparse: bool = False):
             sp.csr_matrix(x), batch.weight, batch.excluded, batch.affinity, batch.pair_row, batch.pair_label
         )
     P = parameters(4, 6, offset=0.25)
-    draws = draw_geometric(batch, batch.features @ P.U, P, gate, 1.0, DrawNumbers.of(5))
+    draws = draw_geometric(LinearScores(batch, batch.features @ P.U, P, gate, KERNEL), 1.0, DrawNumbers.of(5))
     assert 8 < len(draws.pair) < 20
     return x, affinity, batch, P, draws
 
@@ -223,7 +229,7 @@ def whole(parts: list[RowGradient], shape: tuple[int, int]) -> np.ndarray:
 def test_the_gradient_sums_those_of_the_pairs(gate, sparse):
     x, affinity, batch, P, draws = weighted_problem(gate, sparse)
 
-    gradient = warp_gradient(batch, batch.features @ P.U, P, gate, 1.0, draws, harmonic_losses(6), KERNEL)
+    gradient = warp_gradient(LinearScores(batch, batch.features @ P.U, P, gate, KERNEL), 1.0, draws, harmonic_losses(6))
 
     slopes = {"U": np.zeros_like(P.U), "V": np.zeros_like(P.V), "c": np.zeros(())}
     loss = 0.0
@@ -249,9 +255,11 @@ def test_the_gradient_is_that_of_the_loss_by_finite_differences(gate, name):
 
     def loss(value: np.ndarray) -> float:
         moved = Parameters(**{**P.__dict__, name: value})
-        return warp_gradient(batch, batch.features @ moved.U, moved, gate, 1.0, draws, harmonic_losses(6), KERNEL).loss
+        return warp_gradient(
+            LinearScores(batch, batch.features @ moved.U, moved, gate, KERNEL), 1.0, draws, harmonic_losses(6)
+        ).loss
 
-    gradient = warp_gradient(batch, batch.features @ P.U, P, gate, 1.0, draws, harmonic_losses(6), KERNEL)
+    gradient = warp_gradient(LinearScores(batch, batch.features @ P.U, P, gate, KERNEL), 1.0, draws, harmonic_losses(6))
     part = getattr(gradient, name)
     ours = np.array([part]) if name == "offset" else whole(part if name == "V" else [part], getattr(P, name).shape)
     assert ours == pytest.approx(oracle.finite_difference(loss, getattr(P, name)), abs=1e-6)
@@ -262,7 +270,9 @@ def test_only_what_a_step_touches_has_a_gradient():
     batch = Minibatch(csr([[1, 3]], 4), batch.weight, batch.excluded, None, batch.pair_row, batch.pair_label)
     draws = Draws(np.array([0]), np.array([40]), np.array([1]), np.array([49]))
     P = parameters(4, 50)
-    gradient = warp_gradient(batch, batch.features @ P.U, P, None, 100.0, draws, harmonic_losses(50), KERNEL)
+    gradient = warp_gradient(
+        LinearScores(batch, batch.features @ P.U, P, None, KERNEL), 100.0, draws, harmonic_losses(50)
+    )
     assert gradient.U.rows is not None
     assert gradient.U.rows.tolist() == [1, 3]
     assert [part.rows.tolist() for part in gradient.V] == [[2], [40]]
@@ -273,14 +283,14 @@ def test_only_what_a_step_touches_has_a_gradient():
 def test_the_gradient_of_a_distance_is_that_of_its_loss_by_finite_differences(similarity, name):
     x, _, batch, P, _ = weighted_problem(None)
     P = Parameters(P.U, P.V, P.offset, similarity)
-    draws = draw_geometric(batch, x @ P.U, P, None, 1.0, DrawNumbers.of(4))
+    draws = draw_geometric(LinearScores(batch, x @ P.U, P, None, KERNEL), 1.0, DrawNumbers.of(4))
     assert len(draws.pair) > 5
 
     def loss(value: np.ndarray) -> float:
         moved = Parameters(**{**P.__dict__, name: value})
-        return warp_gradient(batch, x @ moved.U, moved, None, 1.0, draws, harmonic_losses(6), KERNEL).loss
+        return warp_gradient(LinearScores(batch, x @ moved.U, moved, None, KERNEL), 1.0, draws, harmonic_losses(6)).loss
 
-    gradient = warp_gradient(batch, x @ P.U, P, None, 1.0, draws, harmonic_losses(6), KERNEL)
+    gradient = warp_gradient(LinearScores(batch, x @ P.U, P, None, KERNEL), 1.0, draws, harmonic_losses(6))
     part = gradient.U if name == "U" else gradient.V
     ours = whole(part if name == "V" else [part], getattr(P, name).shape)
     assert ours == pytest.approx(oracle.finite_difference(loss, getattr(P, name)), abs=1e-6)
@@ -293,7 +303,7 @@ def test_violators_of_a_distance_are_those_of_its_values(draw, similarity):
     x, P = rng.normal(size=(300, 4)), parameters(4, 12)
     P = Parameters(P.U, P.V, P.offset, similarity)
     batch = minibatch(x, [[int(rng.integers(12))] for _ in x], 12)
-    draws = draw(batch, x @ P.U, P, None, 0.4, DrawNumbers.of(3))
+    draws = draw(LinearScores(batch, x @ P.U, P, None, KERNEL), 0.4, DrawNumbers.of(3))
     apart = np.linalg.norm((x @ P.U)[:, None] - P.V, axis=2)
     f = -apart if similarity == "negative-distance" else -(apart**2)
     for pair, negative in zip(draws.pair, draws.negative, strict=True):
@@ -306,10 +316,10 @@ def test_violators_of_a_distance_are_those_of_its_values(draw, similarity):
 def test_rounds_keep_to_their_memory(monkeypatch):
     monkeypatch.setattr(warp, "_MOST_GATHERED", 64)
     gathered = []
-    score = warp._f
-    monkeypatch.setattr(warp, "_f", lambda *given: gathered.append(given[-1].size) or score(*given))
+    score = LinearScores.of
+    monkeypatch.setattr(LinearScores, "of", lambda *given: gathered.append(given[-1].size) or score(*given))
     P = Parameters(np.array([[1.0]]), np.linspace(5, 0, 300)[:, None], np.zeros(1))
     batch = minibatch(np.ones((16, 1)), [[0]] * 16, 300)
-    draws = draw_in_rounds(batch, batch.features @ P.U, P, None, 0.05, DrawNumbers.of(0))
+    draws = draw_in_rounds(LinearScores(batch, batch.features @ P.U, P, None, KERNEL), 0.05, DrawNumbers.of(0))
     assert max(gathered) <= 64
     assert (draws.number <= 299).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from benchmarks import stored
 from benchmarks.synthetic import dense_blocks
 from pipelines import memory
 from pipelines.errors import ConfigError
-from pipelines.memory import Memory, held_beside_examples, resident_bytes
+from pipelines.memory import Memory, give_back, held_beside_examples, resident_bytes
 
 SETTINGS = TrainSettings(D=4, C=np.inf, learning_rate=0.1, batch=16, epochs=3, patience=3, threads=2)
 
@@ -81,3 +82,16 @@ def test_a_model_does_not_depend_on_how_many_blocks_are_kept(tmp_path: Path, kep
     assert len(source._kept) == kept
     assert trained.U.tobytes() == expected.U.tobytes()
     assert trained.V.tobytes() == expected.V.tobytes()
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no glibc: its allocator gives back by itself"
+)
+def test_what_was_freed_is_given_back() -> None:
+    held = [np.ones(1_000) for _ in range(40_000)]  # too small each for a mapping of its own
+    full = resident_bytes()
+    kept = held[::4_000]
+    del held
+    give_back()
+    assert len(kept) == 10
+    assert resident_bytes() < full - 200 * 2**20

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.ingestion.user_rows import NO_ITEM, Pairs, UserRows, pair_fractions
+from pipelines.ingestion.user_rows import NO_ITEM, HoldOut, Pairs, UserRows, pair_fractions
 from schemas.tables import SPLITS
 
 MET = st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 6), st.integers(0, 2)), max_size=60)
@@ -53,3 +53,19 @@ def test_a_pair_has_its_own_fraction_whatever_stands_beside_it() -> None:
     assert len(np.unique(fractions)) == 1000
     assert abs(fractions.mean() - 0.5) < 0.05
     np.testing.assert_array_equal(pair_fractions(1, "test", users[::-3], items[::-3]), fractions[::-3])
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 30)), max_size=90), st.integers(1, 4))
+def test_a_number_of_every_users_items_is_held_out(met: list[tuple[int, int]], items: int) -> None:
+    pairs = pairs_of([(user, item, 0) for user, item in met])
+    maker = UserRows("history", 31, None, None, HoldOut(5, items, (1, 2)))
+    owned = {user: {item for other, item in met if other == user and item != NO_ITEM} for user, _ in met}
+    found: dict[int, list[set[int]]] = {user: [set(), set(), set()] for user in owned}
+    for split, rows, _ in maker.rows(pairs):
+        for i, user in enumerate(rows.ids.tolist()):
+            found[user][split] = set(rows.labels.values[rows.labels.indptr[i] : rows.labels.indptr[i + 1]].tolist())
+            assert set(rows.features[i].indices.tolist()) == found[user][0]
+    for user, own in owned.items():
+        assert set.union(*found[user]) == own
+        held = items if len(own) > 2 * items else 0
+        assert [len(of_split) for of_split in found[user]] == [len(own) - 2 * held, held, held]

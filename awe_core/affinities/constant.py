@@ -1,0 +1,33 @@
+"""The constant affinity, G = c: Wsabie but for a factor, and so the check of all that is built around the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from awe_core.affinities.joint import Floats, OfScore
+
+
+@dataclass(frozen=True)
+class Constant(OfScore):
+    """f(x, y) = c · xᵀUᵀVy.
+
+    Attributes
+    ----------
+    c : more than 0.
+    """
+
+    kind: ClassVar[str] = "constant"
+    c: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.c < np.inf:
+            raise ValueError(f"the constant of an affinity must be a positive number, not {self.c}")
+
+    def phi(self, z: Floats) -> Floats:
+        return z * z.dtype.type(self.c)
+
+    def slope(self, z: Floats) -> Floats:
+        return np.full_like(z, self.c)

@@ -183,7 +183,7 @@ def test_the_number_of_threads_does_not_change_a_bit(gate, sampler, sparse, smal
 def small_sub_blocks(monkeypatch):
     """Sub-blocks of a few pairs, pools of three labels and tasks of two rows, so that toy data fill several threads."""
     monkeypatch.setattr(course, "sub_block_pairs", lambda batch: 3)
-    monkeypatch.setattr(course, "POOL_PAIRS", 3)
+    monkeypatch.setattr(pooled, "POOL_PAIRS", 3)
     monkeypatch.setattr(pooled, "POOL_LABELS", 3)
     monkeypatch.setattr(optimisers, "_ROWS_OF_A_TASK", 2)
 

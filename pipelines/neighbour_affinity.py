@@ -272,6 +272,6 @@ class _LabelFiles:
         )
 
     def _mapped(self, name: str, array: np.ndarray) -> np.ndarray:
-        path = Path(self._folder.name) / f"{name}.npy"
-        np.save(path, array)
-        return np.load(path, mmap_mode="r") if len(array) else array
+        path = Path(self._folder.name) / name
+        array.tofile(path)
+        return np.memmap(path, array.dtype, "r", shape=array.shape) if len(array) else array

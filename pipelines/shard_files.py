@@ -1,4 +1,8 @@
-"""Shards of a base as .npy files on this worker's scratch: written once, mapped by all processes of the machine.
+"""Shards of a base as files on this worker's scratch: written once, mapped by all processes of the machine.
+
+A file is the numbers of rows and of columns, the ids, and at the next cache line the vectors. It is not numpy's own
+format: that has its shape as a literal of Python's, and CPython 3.11 cannot parse two of them in two threads at one
+time (gh-106905: SystemError, "AST constructor recursion depth mismatch").
 
 The folder belongs to one job. A file is named by the checksums of what is in it and appears whole, by one rename.
 Beyond the bound the files least recently asked for go; who has one mapped keeps it, as POSIX has it. The folder goes
@@ -15,7 +19,6 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -25,6 +28,8 @@ from schemas.errors import DataError
 
 _OPEN: dict[str, ShardFiles] = {}
 _GUARD = threading.Lock()
+
+_SHAPE_BYTES, _CACHE_LINE = 16, 64
 
 Arrays = tuple[NDArray[np.int64], NDArray[np.float32]]
 
@@ -87,36 +92,40 @@ class ShardFiles:
 
     def get(self, key: tuple[str, ...], load: Callable[[], Arrays]) -> Arrays:
         """(ids, vectors) of a shard, mapped; `load` is called where they are not there yet."""
-        stem = hashlib.sha256("/".join(key).encode()).hexdigest()[:32]
-        paths = [self._folder / f"{stem}-{name}.npy" for name in ("ids", "vectors")]
+        path = self._folder / f"{hashlib.sha256('/'.join(key).encode()).hexdigest()[:32]}.shard"
         try:
-            return self._mapped(paths)
+            return self._mapped(path)
         except FileNotFoundError:
-            arrays = load()
-        self._make_room(sum(array.nbytes for array in arrays))
-        contents: tuple[NDArray[Any], ...] = arrays
-        for path, array in zip(paths, contents, strict=True):
-            temporary = path.with_name(f"{uuid4().hex}.writing")
-            with temporary.open("wb") as file:
-                np.save(file, array)
-            temporary.replace(path)
-        return self._mapped(paths)
+            ids, vectors = load()
+        self._make_room(ids.nbytes + vectors.nbytes)
+        temporary = path.with_name(f"{uuid4().hex}.writing")
+        with temporary.open("wb") as file:
+            file.write(np.array(vectors.shape, np.int64).tobytes())
+            file.write(np.ascontiguousarray(ids, np.int64).data)
+            file.seek(_vectors_at(len(ids)))
+            file.write(np.ascontiguousarray(vectors, np.float32).data)
+        temporary.replace(path)
+        return self._mapped(path)
 
-    def _mapped(self, paths: list[Path]) -> Arrays:
+    def _mapped(self, path: Path) -> Arrays:
         # As plain arrays on the mapping: slices of numpy's own class for it are slow to make.
-        ids, vectors = (np.asarray(np.load(path, mmap_mode="r")) for path in paths)
-        for path in paths:
-            os.utime(path)
+        content = np.asarray(np.memmap(path, np.uint8, "r"))
+        rows, columns = content[:_SHAPE_BYTES].view(np.int64)
+        ids = content[_SHAPE_BYTES:][: 8 * rows].view(np.int64)
+        vectors = content[_vectors_at(rows) :].view(np.float32).reshape(rows, columns)
+        os.utime(path)
         return ids, vectors
 
     def _make_room(self, wanted: int) -> None:
-        shards: dict[str, list[Path]] = {}
-        for path in self._folder.glob("*.npy"):
-            shards.setdefault(path.name.partition("-")[0], []).append(path)
-        held = {stem: sum(path.stat().st_size for path in paths) for stem, paths in shards.items()}
-        for stem in sorted(shards, key=lambda stem: max(path.stat().st_mtime_ns for path in shards[stem])):
-            if sum(held.values()) + wanted <= self._most:
+        held = {path: path.stat() for path in self._folder.glob("*.shard")}
+        total = sum(stat.st_size for stat in held.values())
+        for path in sorted(held, key=lambda path: held[path].st_mtime_ns):
+            if total + wanted <= self._most:
                 return
-            for path in shards[stem]:
-                path.unlink(missing_ok=True)
-            del held[stem]
+            path.unlink(missing_ok=True)
+            total -= held[path].st_size
+
+
+def _vectors_at(rows: int) -> int:
+    """Where the vectors begin in a file of so many rows."""
+    return -(-(_SHAPE_BYTES + 8 * rows) // _CACHE_LINE) * _CACHE_LINE

@@ -7,6 +7,7 @@ and where they leave a doubt nothing is guessed: an indicator read as ids would 
 
 from __future__ import annotations
 
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ _NUMBERS = "biuf"
 # The share of cells that are 0 or 1: of an indicator all but mistakes; of ids about 2 in the number of labels.
 _LEAST_OF_INDICATOR = 0.9
 _MOST_OF_IDS = 0.5
+# A header is a literal of Python's; CPython 3.11 cannot parse two in two threads at one time (gh-106905).
+_PARSING = threading.Lock()
 
 
 class _Array:
@@ -46,7 +49,8 @@ class _Array:
             self._file = archive.open(f"{name}.npy")
             version = np.lib.format.read_magic(self._file)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            self.shape, self._fortran, self.dtype = header(self._file)
+            with _PARSING:
+                self.shape, self._fortran, self.dtype = header(self._file)
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self._where} cannot be read ({error}); write the file again") from None
         if self.dtype.hasobject:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.linear_model import SGDClassifier
 
 from awe_core.examples import BlockSource, Features
 from awe_core.linear import Linear, precision
 from awe_core.passive_aggressive import AGGRESSIVENESS, EPOCHS, Choice
 from awe_core.threads import Workers
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import SGDClassifier
 
 _NEGATIVE = -1.0
 """What a classifier says of every x whose training rows were all negative: the hinge's own answer to them."""
@@ -65,6 +68,8 @@ def choose(
 
 def _classifier(choice: Choice, seed: int) -> SGDClassifier:
     """PA-I, as scikit-learn has it since its PassiveAggressiveClassifier went: eta0 is C."""
+    from sklearn.linear_model import SGDClassifier  # takes a second, which every command would pay
+
     return SGDClassifier(
         loss="hinge",
         penalty=None,

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from awe_core.arrangement import generator, hash_fractions, hash_ids
@@ -112,6 +110,10 @@ class ClusterTree:
 
 def _split(x: NDArray[np.float32], seed: int, node: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Centres of the children that have rows, float64 [children, D], and the child of every row."""
+    # scikit-learn's clusters take a second to import, which every command would pay.
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     draws = int(generator(seed, _STREAM, node).integers(2**31))
     model = KMeans(min(BRANCHES, len(x)), init="k-means++", n_init=1, max_iter=_PASSES, random_state=draws)
     with warnings.catch_warnings(), threadpool_limits(1):

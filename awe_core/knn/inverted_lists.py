@@ -15,8 +15,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from awe_core.kernels import KernelName
@@ -80,6 +78,10 @@ class InvertedLists:
             raise ValueError(f"{lists} lists cannot be made of {len(sample)} rows")
         if len(sample) <= lists:
             return cls(np.ascontiguousarray(sample))
+        # scikit-learn's clusters take a second to import, which every command would pay.
+        from sklearn.cluster import MiniBatchKMeans
+        from sklearn.exceptions import ConvergenceWarning
+
         model = MiniBatchKMeans(
             lists,
             init="random",

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import BinaryIO
 
-from sklearn.datasets import load_digits
-
 from pipelines.config import Config, Paths, resolve
 from pipelines.errors import ConfigError, DataError
 from pipelines.filesystem import BeamFileSystem
@@ -135,7 +133,7 @@ def _digits(config: Config) -> RawFile:
     for split in ("validation", "test"):
         if not isinstance(getattr(config.data, split), float):
             raise ConfigError(f"data.format = digits has no files; data.{split} must be a fraction")
-    images, labels = load_digits(return_X_y=True)
+    images, labels = digits.images_and_labels()
     checksum = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     return RawFile(0, digits.PATH, "train", "digits", Given(), checksum)
 

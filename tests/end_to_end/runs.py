@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 from typing import Any
+
+from pipelines.cli import main
 
 CUT = ("--data.rows_per_part=80", "--data.block_rows=32")
 """1,797 digits become some 24 parts of about three blocks: more parts of train than there are shards in any test."""
@@ -15,14 +18,33 @@ CUT = ("--data.rows_per_part=80", "--data.block_rows=32")
 DIGITS = ("--data.format=digits", *CUT, "--train.D=8", "--train.batch=64", "--train.epochs=8", "--affinity.n=10")
 
 
+# Commands are forked from one process that has Beam imported, which takes more than two seconds a time.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["pipelines.cli"])
+
+
 def awe(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines", *arguments], capture_output=True, text=True, env=environment(), check=False
-    )
-    if check and done.returncode:
-        raise AssertionError(f"exit status {done.returncode}\n{done.stderr}")
-    return done
+    with tempfile.TemporaryDirectory() as folder:
+        process = _PROCESSES.Process(target=_command, args=(arguments, dict(os.environ), folder))
+        process.start()
+        process.join()
+        stdout, stderr = ((Path(folder) / stream).read_text() for stream in _STREAMS)
+    assert process.exitcode is not None
+    if check and process.exitcode:
+        raise AssertionError(f"exit status {process.exitcode}\n{stderr}")
+    return subprocess.CompletedProcess(["awe", *arguments], process.exitcode, stdout, stderr)
+
+
+_STREAMS = ("stdout", "stderr")
+
+
+def _command(arguments: tuple[str, ...], environment: dict[str, str], folder: str) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, stream in enumerate(_STREAMS, start=1):
+        os.dup2(os.open(Path(folder) / stream, os.O_CREAT | os.O_WRONLY), number)
+    main(arguments)
 
 
 def environment() -> dict[str, str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from awe_core.arrangement import epoch_order, generator
 from awe_core.candidates import Candidates, candidate_gradient
-from awe_core.checkpoint import Arrays, Checkpoint, Checkpoints, arrays_of, model_of, own_tensors
+from awe_core.checkpoint import SUMS, Arrays, Checkpoint, Checkpoints, arrays_of, model_of, own_tensors
 from awe_core.draw_numbers import DrawNumbers
 from awe_core.drawn import drawn_gradient
 from awe_core.examples import Block, BlockSource
@@ -131,14 +131,27 @@ class Course:
             "tally": self._tally.as_json(),
             "sampler": self._sampler,
             "draws": self._draws,
+            "rate": self._rate,
         }
         return Checkpoint(arrays_of(self.model()), {**self.progress(), "course": place})
 
     def go_on(self, saved: dict[str, Any]) -> None:
         """Take the place of a checkpoint's `course`; its arrays were given at the start."""
         self._place, self._tally = _Place(**saved["place"]), Tally(**saved["tally"])
-        self._sampler, self._draws = saved["sampler"], saved["draws"]
+        self._sampler, self._draws, self._rate = saved["sampler"], saved["draws"], saved["rate"]
         self._first_epoch = self._place.epoch
+
+    def begin_again(self, arrays: Arrays, slower: float) -> None:
+        """Stand at the beginning of the first epoch once more, at `slower` times the rate."""
+        at = self._parameters
+        for name, values in {"U": at.U, "V": at.V, "offset": at.offset, **at.own}.items():
+            np.copyto(values, arrays[name])
+        project(at.U, None, self._settings.C, self._settings.free)
+        project(at.V, None, self._settings.C, self._settings.free)
+        for name, sums in self._optimiser.accumulators.items():
+            np.copyto(sums, arrays.get(SUMS + name, np.float32(0)))
+        self._rate *= slower
+        self._place, self._tally, self._sampler, self._draws = _Place(), Tally(), None, FIRST_DRAWS
 
     def next_epoch(self) -> None:
         """Stand at the beginning of the epoch after this one."""

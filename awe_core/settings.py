@@ -46,7 +46,7 @@ class TrainSettings:
     min_epochs : epochs before which patience does not end the training.
     patience : epochs without a better validation P@1 after which training stops.
     warm_start : with an affinity, go on from the previous iteration's model.
-    warm_rate : factor on the learning rate of a warm start.
+    warm_rate : factor on the learning rate of a warm start; the first that is tried, see `awe_core.trainer.train`.
     offset : c where there is an affinity; "learnt" starts at 0, or at the offset of the model that is gone on from.
     leave_one_out : x is a user's history; the positive of the moment is left out of it.
     sampler : "geometric" scores all labels of an example, "rounds" those drawn, "pooled" a pool that a sub-block

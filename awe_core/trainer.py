@@ -21,16 +21,29 @@ from awe_core.settings import TrainSettings
 from awe_core.threads import Workers
 from awe_core.validation import precision_at_1
 
+_ATTEMPTS = 5
+"""Of a warm start."""
+_SLOWER = 0.25
+
 __all__ = ["EpochRecord", "Progress", "TrainSettings", "Trained", "train"]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The kept model, the record of every epoch, and which epoch was kept."""
+    """The kept model and how it came about.
+
+    Attributes
+    ----------
+    model : of the best epoch.
+    history : a record of every epoch, of the last attempt where a warm start took several.
+    best_epoch : the epoch that was kept.
+    warm_rate : the factor on the learning rate that a warm start ended with; None where there was none.
+    """
 
     model: Model
     history: list[EpochRecord]
     best_epoch: int
+    warm_rate: float | None = None
 
 
 def train(
@@ -53,6 +66,9 @@ def train(
     no gate. Where b = 0 pairs and negatives are restricted to the candidates. An epoch visits every
     pair once. After it the validation P@1 decides: the best epoch's model is kept (the earliest of equals), and
     `patience` epochs without a better one end the training.
+
+    A warm start none of whose epochs reaches the validation P@1 of what it started from begins again from there with a
+    quarter of its rate, up to four times: the smaller the steps, the nearer it stays to a model that was better.
 
     The model is a function of (data, settings, seed, iteration, start): random streams are keyed by epoch, block, step
     and sub-block, a step is cut into sub-blocks by its pairs alone, their gradients are added up in order, and products
@@ -93,19 +109,19 @@ def train(
     warm = start is not None and settings.warm_start
     rate = settings.learning_rate * (settings.warm_rate if warm else 1.0)
     keeper = checkpoints or InMemory()
+
+    def begun_with() -> Arrays:
+        return _begun_with(start if warm else None, dimension, labels, settings, seed, iteration)
+
     with (
         threadpool_limits(limits=1, user_api="blas"),
         np.errstate(over="ignore", invalid="ignore"),
         Workers(settings.threads_used) as workers,
     ):
         saved = keeper.load()
-        if saved is None:
-            base = start if start is not None and warm else None
-            arrays = _first_arrays(base, dimension, labels, settings, seed, iteration)
-        else:
-            arrays = saved.arrays
+        arrays = _first_arrays(begun_with(), settings, copied=warm) if saved is None else saved.arrays
         course = Course(train, labels, settings, seed, iteration, gate, rate, arrays, workers, on_progress, keeper)
-        school = _School(course, validation, gate, settings, workers, keeper)
+        school = _School(course, validation, gate, settings, workers, keeper, begun_with if warm else None)
         if saved is not None:
             school.go_on(saved)
         elif warm and validation is not None:
@@ -114,23 +130,28 @@ def train(
         return school.train()
 
 
-def _first_arrays(
+def _begun_with(
     start: Model | None, dimension: int, labels: int, settings: TrainSettings, seed: int, iteration: int
 ) -> Arrays:
-    """What a training begins with, within C: a model that may be changed."""
+    """What a training begins with; the arrays of a model to go on from are its own, not copies."""
     if start is None:
         model = initial_model(dimension, labels, settings.D, seed, iteration, settings.label_bias)
-        arrays = arrays_of(model)
     else:
         _check_start(start, dimension, labels, settings)
         model = start
-        arrays = {name: values.copy() for name, values in arrays_of(start).items()}
-        if settings.optimiser == "sgd":
-            arrays = {name: values for name, values in arrays.items() if not name.startswith(SUMS)}
+    arrays = arrays_of(model)
+    if settings.optimiser == "sgd":
+        arrays = {name: values for name, values in arrays.items() if not name.startswith(SUMS)}
     offset = model.offset if settings.offset == "learnt" else settings.offset
     arrays["offset"] = np.array([offset], dtype=np.float32)
     if settings.affinity is not None:
         _add_own_tensors(arrays, settings.affinity.first_tensors(dimension, labels, generator(seed, "own", iteration)))
+    return arrays
+
+
+def _first_arrays(begun_with: Arrays, settings: TrainSettings, copied: bool) -> Arrays:
+    """The same within C, and with the optimiser's sums, in arrays that the training may change."""
+    arrays = {name: values.copy() for name, values in begun_with.items()} if copied else begun_with
     project(arrays["U"], None, settings.C, settings.free)
     project(arrays["V"], None, settings.C, settings.free)
     if settings.optimiser == "adagrad":
@@ -169,9 +190,11 @@ class _School:
         settings: TrainSettings,
         workers: Workers,
         keeper: Checkpoints,
+        start: Callable[[], Arrays] | None,
     ) -> None:
         self._course, self._validation, self._gate = course, validation, gate
         self._settings, self._workers, self._keeper = settings, workers, keeper
+        self._start, self._attempt = start, 0
         self.history: list[EpochRecord] = []
         self._best_epoch = 0
         self._best = -math.inf
@@ -180,6 +203,7 @@ class _School:
     def go_on(self, saved: Checkpoint) -> None:
         """Take up where a checkpoint was left."""
         progress = saved.progress
+        self._attempt = progress["attempt"]
         self.history = [EpochRecord(**record) for record in progress["history"]]
         self._best_epoch = progress["best_epoch"]
         self._best = -math.inf if progress["best"] is None else progress["best"]
@@ -187,6 +211,7 @@ class _School:
 
     def _progress(self) -> dict[str, object]:
         return {
+            "attempt": self._attempt,
             "history": [asdict(record) for record in self.history],
             "best_epoch": self._best_epoch,
             "best": self._best if math.isfinite(self._best) else None,
@@ -206,11 +231,27 @@ class _School:
             if best:
                 self._best_epoch, self._best = record.epoch, math.inf if record.p_at_1 is None else record.p_at_1
             waited = record.epoch - self._best_epoch >= settings.patience and record.epoch >= settings.min_epochs
-            if record.epoch >= settings.epochs or waited:
+            if record.epoch < settings.epochs and not waited:
+                course.next_epoch()
+                self._keeper.save(course.checkpoint(), best)
+            elif self._start is not None and self._lost_against_the_start():
+                self._begin_again(self._start())
+            else:
                 kept = course.model() if best else self._kept()
-                return Trained(kept, self.history, self._best_epoch)
-            course.next_epoch()
-            self._keeper.save(course.checkpoint(), best)
+                return Trained(kept, self.history, self._best_epoch, self._warm_rate())
+
+    def _lost_against_the_start(self) -> bool:
+        before = self.history[0].p_at_1 if self.history[0].epoch == 0 else None
+        return before is not None and self._best < before and self._attempt < _ATTEMPTS - 1
+
+    def _begin_again(self, arrays: Arrays) -> None:
+        self._attempt += 1
+        self.history, self._best_epoch, self._best = self.history[:1], 0, -math.inf
+        self._course.begin_again(arrays, _SLOWER)
+        self._keeper.save(self._course.checkpoint(), best=False)
+
+    def _warm_rate(self) -> float | None:
+        return None if self._start is None else self._settings.warm_rate * _SLOWER**self._attempt
 
     def _kept(self) -> Model:
         return model_of(self._keeper.best(), self._settings.similarity, self._settings.affinity)

@@ -97,7 +97,12 @@ class Train(Section):
     refit: bool = Field(False, description="train once more, and build the base, on train + validation")
     memory: Positive = Field(2**30, description="bytes the trainer may hold; examples beyond are read again each epoch")
     warm_start: bool = Field(True, description="iteration ≥ 1 starts from the U and V of the one before")
-    warm_rate: float = Field(0.25, gt=0, allow_inf_nan=False, description="factor on the learning rate of a warm start")
+    warm_rate: float = Field(
+        0.25,
+        gt=0,
+        allow_inf_nan=False,
+        description="factor on the learning rate of a warm start, the first that is tried",
+    )
     sampler: Literal["auto"] | Sampler = Field(
         "auto", description="how negatives are drawn: geometric and rounds are one law, pooled is an estimate"
     )

@@ -43,7 +43,7 @@ from schemas.errors import DataError
 from schemas.manifest import Manifest, read_manifest, recipe_of
 from schemas.model_file import ModelFile, find_model, write_model
 
-VERSION = 2
+VERSION = 3
 
 _AFFINITY_FACTS = (
     *("kind", "n", "lambda_x", "median", "mode"),
@@ -52,14 +52,20 @@ _AFFINITY_FACTS = (
 """Of the reweighted examples, those of a model that is trained on them; a kind has some."""
 
 
-def train_settings(config: Config, iteration: int, facts: Mapping[str, Any], epochs: int | None) -> TrainSettings:
-    """The trainer's settings; `epochs` are those that the selection lane found, `facts` those of the examples.
+def train_settings(
+    config: Config, iteration: int, facts: Mapping[str, Any], selected: Mapping[str, Any] | None
+) -> TrainSettings:
+    """The trainer's settings; `facts` are those of the examples, `selected` of the selection lane's model: its epochs
+    and its warm start's rate are taken over.
 
     A training that begins with another model at iteration 0 is a warm start at the full rate: what is new in it has no
     accumulators yet.
     """
     section = config.train
     begins = iteration == 0 and section.init_from is not None
+    warm_rate = 1.0 if begins else section.warm_rate
+    if selected is not None and selected["warm_rate"] is not None:
+        warm_rate = selected["warm_rate"]
     return TrainSettings(
         D=automatic_dimension(int(facts["labels"])) if section.D == "auto" else section.D,
         C=section.C,
@@ -67,10 +73,10 @@ def train_settings(config: Config, iteration: int, facts: Mapping[str, Any], epo
         optimiser=section.optimiser,
         learning_rate=section.learning_rate,
         batch=section.batch,
-        epochs=section.epochs if epochs is None else epochs,
+        epochs=section.epochs if selected is None else int(selected["best_epoch"]),
         patience=section.patience,
         warm_start=section.warm_start or begins,
-        warm_rate=1.0 if begins else section.warm_rate,
+        warm_rate=warm_rate,
         offset=config.affinity.offset if iteration and config.affinity.joint is None else 0.0,
         leave_one_out=bool(facts["history"]),
         sampler=section.sampler,
@@ -151,8 +157,7 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     datasets = _datasets(context, lane, iteration)
     facts = datasets["train"][1].facts
     selected = _selected(context, lane, iteration)
-    epochs = int(selected.facts["best_epoch"]) if selected else None
-    settings = train_settings(config, iteration, facts, epochs)
+    settings = train_settings(config, iteration, facts, selected.facts if selected else None)
     origin = find_origin(fs, config.train.init_from) if iteration == 0 and config.train.init_from else None
     warm = model_file(fs, lane.model(iteration - 1), iteration - 1) if iteration and settings.warm_start else None
     baselines = [method for method in config.methods(iteration, facts) if method in LINEAR]
@@ -256,6 +261,7 @@ def _write(
         "seed": context.config.run.seed,
         "inputs": dict(inputs),
         "best_epoch": trained.best_epoch,
+        "warm_rate": trained.warm_rate,
         "validation_p@1": kept.p_at_1 if kept else None,
         "offset": model.offset,
     }
@@ -267,6 +273,8 @@ def _write(
         tensors[method] = {"weights": baseline.weights, "intercept": baseline.intercept}
     history = [asdict(record) for record in trained.history]
     write_model(context.fs, directory, recipe, tensors, facts, history)
+    if trained.warm_rate not in (None, settings.warm_rate):
+        log.info(f"{context.short(directory)}: larger steps lost against the start: warm_rate = {trained.warm_rate:g}")
     score = f", validation P@1 {100 * kept.p_at_1:.2f} %" if kept and kept.p_at_1 is not None else ""
     log.info(f"{context.short(directory)}: epoch {trained.best_epoch} kept{score}")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from awe_core import course, optimisers, pooled
+from awe_core import course, optimisers, pooled, trainer
 from awe_core.checkpoint import Checkpoint
 from awe_core.gate import Gate, affinity_scale
 from awe_core.model import Model, initial_model
@@ -559,3 +559,47 @@ def test_a_gate_needs_an_affinity():
 def test_settings_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=name):
         replace(SETTINGS, **{name: value})
+
+
+# At four times this rate the first model is lost, by every f.
+LOSING = replace(SETTINGS, learning_rate=3.0, warm_rate=4.0, epochs=2, offset="learnt", C=2.0)
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_a_warm_start_that_loses_begins_again_with_smaller_steps(gate):
+    source, validation = some_blocks()
+    start = a_first_model()
+    trained = train(source, validation, 5, 5, LOSING, 0, 1, gate, start)
+    assert trained.warm_rate in {4.0 * 0.25**attempt for attempt in range(1, 5)}
+    assert max(record.p_at_1 for record in trained.history[1:]) >= trained.history[0].p_at_1
+    # It is the training that this rate would have given at once.
+    at_once = train(source, validation, 5, 5, replace(LOSING, warm_rate=trained.warm_rate), 0, 1, gate, start)
+    assert at_once.warm_rate == trained.warm_rate
+    assert parameters(trained.model) == parameters(at_once.model)
+    assert told(trained.history) == told(at_once.history)
+
+
+@pytest.mark.parametrize("steps", [3, 11, 19])
+def test_killed_in_any_attempt_it_goes_on_to_the_same_bytes(steps):
+    source, validation = some_blocks()
+    start = a_first_model()
+    undisturbed = train(source, validation, 5, 5, LOSING, 0, 1, GATES[2], start)
+    stopped = Kept(steps)
+    with pytest.raises(Killed):
+        train(source, validation, 5, 5, LOSING, 0, 1, GATES[2], start, checkpoints=stopped)
+    resumed = train(source, validation, 5, 5, LOSING, 0, 1, GATES[2], start, checkpoints=Kept(before=stopped))
+    assert parameters(resumed.model) == parameters(undisturbed.model)
+    assert told(resumed.history) == told(undisturbed.history)
+    assert resumed.warm_rate == undisturbed.warm_rate
+
+
+def test_it_begins_again_four_times_at_the_most(monkeypatch):
+    source, validation = some_blocks()
+    start = a_first_model()
+    monkeypatch.setattr(trainer, "_SLOWER", 1.0)
+    begun = []
+    again = course.Course.begin_again
+    monkeypatch.setattr(course.Course, "begin_again", lambda *given: begun.append(1) or again(*given))
+    trained = train(source, validation, 5, 5, LOSING, 0, 1, GATES[2], start)
+    assert len(begun) == 4
+    assert max(record.p_at_1 for record in trained.history[1:]) < trained.history[0].p_at_1

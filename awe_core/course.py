@@ -307,9 +307,9 @@ class Course:
         C = self._settings.C
         self._move_parameter("V", self._parameters.V, [part for gradient in gradients for part in gradient.V], C)
         self._move_parameter("U", self._parameters.U, [gradient.U for gradient in gradients], C)
-        for name, parameter in self._parameters.own.items():
+        for name in gradients[0].own:
             parts = [part for gradient in gradients for part in gradient.own[name]]
-            self._move_parameter(name, parameter, parts, math.inf)
+            self._move_parameter(name, self._parameters.own[name], parts, math.inf)
         if self._settings.offset == "learnt" and self._gate is not None:
             change = np.array([math.fsum(gradient.offset for gradient in gradients)], dtype=np.float32)
             self._optimiser.update("offset", self._parameters.offset, change)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -15,13 +16,17 @@ from threadpoolctl import threadpool_limits
 
 from awe_core import scoring
 from awe_core.affinities.cluster import ClusterTree, cluster_affinity, count_labels, in_sample
+from awe_core.affinities.joint import Joint
+from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind, joint_named
 from awe_core.affinities.latent_rbf import NearLabels
-from awe_core.affinities.neighbour_labels import FromNeighbours, NeighbourLabels
-from awe_core.affinities.stored import StoredKind, from_neighbours
+from awe_core.affinities.neighbour_labels import NeighbourLabels
+from awe_core.affinities.pair_matrix import pairs_of_model
+from awe_core.affinities.stored import OF_EMBEDDING, NeighbourKind, StoredKind, from_neighbours
 from awe_core.affinity import LabelsById, median_distance, smallest_hashes
 from awe_core.arranged import ArrangedBlocks
 from awe_core.arrangement import hash_key
-from awe_core.examples import Features
+from awe_core.examples import Block, Features
+from awe_core.folds import fold_of, interleaved, without_each
 from awe_core.gate import Gate, affinity_scale
 from awe_core.kernels import KernelName
 from awe_core.knn import Base, prepare, search
@@ -34,8 +39,10 @@ from awe_core.ranking import Ranking
 from awe_core.rows import row_of_entry, runs
 from awe_core.samplers import Sampler
 from awe_core.similarity import Similarity
+from awe_core.threads import Workers
 from awe_core.trainer import train
 
+_PAIR_LABELS = 50
 Method = Literal["wsabie", "knn-embedding", "gxf", "awe"]
 
 
@@ -218,7 +225,10 @@ class AffinityWeightedEmbedding(LabelRanker):
     D, C, margin, optimiser, learning_rate, batch, epochs, patience, warm_start, warm_rate, sampler,
     label_bias, kernel
         See `awe_core.settings.TrainSettings`.
-    kind : of the affinity, see `awe_core.affinities.stored`.
+    kind : of the affinity: one that is stored (`awe_core.affinities.stored`) or one that is learnt jointly with U and V
+        (`awe_core.affinities.joint_kinds`), which has no neighbours, no G to ask for and no method but `awe`.
+    kind_params : of a kind that is learnt jointly, by name: `{"rank": 8}`, say. Those of the pair matrix are `other`,
+        and `pairs`, CSR [d, labels], or `pair_labels`, how many of a feature are taken from the model before.
     n, lambda_x, mode, epsilon, offset, bias
         Neighbours of an example, λx in units of 1 / median d², sum or max over the neighbours, ε, c, b.
     lambda_y, near_labels
@@ -226,6 +236,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         counts.
     leaf_rows, leaf_labels : of the clusters: training examples of a leaf at the most, and N.
     embedding : the model whose neighbours or leaves are taken: of the iteration before, or always Wsabie.
+    folds : F; from 2 on examples have G of models trained without their own fold (`awe_core.folds`).
     recall : of the neighbours of the examples that are trained on, the share to find; 1 finds all. Those of other rows
         are all found.
     iterations : T of the last iteration; 0 is Wsabie alone.
@@ -267,7 +278,8 @@ class AffinityWeightedEmbedding(LabelRanker):
         sampler: Sampler | Literal["auto"] = "auto",
         label_bias: bool = False,
         kernel: KernelName | Literal["auto"] = "auto",
-        kind: StoredKind = "knn",
+        kind: StoredKind | JointKind = "knn",
+        kind_params: Mapping[str, Any] | None = None,
         n: int = 20,
         lambda_x: float = 2.0,
         lambda_y: float = math.inf,
@@ -278,6 +290,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         leaf_rows: int = 500,
         leaf_labels: int = 50,
         embedding: Literal["previous", "first"] = "previous",
+        folds: int = 1,
         offset: float | Literal["learnt"] = 0.0,
         bias: float = 0.0,
         iterations: int = 1,
@@ -302,6 +315,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         self.label_bias = label_bias
         self.kernel = kernel
         self.kind = kind
+        self.kind_params = kind_params
         self.n = n
         self.lambda_x = lambda_x
         self.lambda_y = lambda_y
@@ -312,6 +326,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         self.leaf_rows = leaf_rows
         self.leaf_labels = leaf_labels
         self.embedding = embedding
+        self.folds = folds
         self.offset = offset
         self.bias = bias
         self.iterations = iterations
@@ -346,18 +361,24 @@ class AffinityWeightedEmbedding(LabelRanker):
         ValueError : X or y is not what it has to be, a parameter is out of range, or most rows have the same embedding.
         FloatingPointError : training diverged.
         """
+        self._check_kind()
         if self.n < 1 or self.iterations < 0:
             raise ValueError(f"n must be 1 or more and iterations 0 or more, not {self.n} and {self.iterations}")
+        if self.folds > 1 and (self.kind not in OF_EMBEDDING or self.recall < 1):
+            raise ValueError("folds go with neighbours in Ux, all of them: kind knn, hybrid or latent-rbf and recall 1")
+        if self.folds > 1 and self.iterations > 1 and self.embedding == "previous":
+            raise ValueError('folds are of Wsabie\'s embedding: with several iterations give embedding="first"')
         examples = self._begin(X, y, sample_weight, ids, seen, least_rows=2 if self.iterations else 1)
         self._count_labels(examples.labels)
         fit, validation = self._divided(examples)
         self.models_, self.history_ = [], []
+        self._kept_epochs: list[int] = []
         self.gates_: list[Gate | None] = []
         self.medians_: list[float | None] = []
         self._spaces: list[_Space | None] = []
         self._base_labels = LabelsById.of(fit.whole.ids, fit.whole.labels)
         for iteration in range(self.iterations + 1):
-            if iteration:
+            if iteration and not self._jointly:
                 fit, validation = self._reweighted(fit, validation, iteration)
             else:
                 self._spaces.append(None)
@@ -365,32 +386,73 @@ class AffinityWeightedEmbedding(LabelRanker):
         self.medians_ = [space.median if space else None for space in self._spaces]
         return self
 
+    @property
+    def _jointly(self) -> bool:
+        """Whether the affinity is learnt jointly with U and V."""
+        return self.kind in JOINT_KINDS
+
+    def _check_kind(self) -> None:
+        """Raises ValueError that says in a line what is not known or does not go together."""
+        kinds = (*get_args(NeighbourKind), "cluster", *JOINT_KINDS)
+        if self.kind not in kinds:
+            raise ValueError(f"kind must be one of {', '.join(kinds)}, not {self.kind!r}")
+        known = _parameters_of(self.kind)
+        unknown = sorted(set(self.kind_params or {}) - known)
+        if unknown:
+            has = f"has {', '.join(sorted(known))}" if known else "has none"
+            raise ValueError(f"kind_params: kind {self.kind!r} has no {unknown[0]!r}; it {has}")
+
+    def _joint(self, iteration: int) -> Joint | None:
+        """The affinity that an iteration learns with U and V."""
+        if not iteration or not self._jointly:
+            return None
+        given = dict(self.kind_params or {})
+        if self.kind == "pair-matrix":
+            pairs, most = given.pop("pairs", None), given.pop("pair_labels", _PAIR_LABELS)
+            given["listed"] = (
+                canonical(sp.csr_matrix(pairs)) if pairs is not None else self._model_pairs(iteration, most)
+            )
+        return joint_named(self.kind, given)
+
+    def _model_pairs(self, iteration: int, most: int) -> sp.csr_matrix:
+        source = self._source(iteration)
+        with threadpool_limits(1):
+            return pairs_of_model(source.U, source.V, most)
+
     def _reweighted(
         self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int
     ) -> tuple[ArrangedBlocks, ArrangedBlocks | None]:
         """Both sides with G by the embedding of the iteration before, whose space is kept."""
         with threadpool_limits(1):
             self._spaces.append(self._space_of(fit, iteration))
-            found = self._neighbours_within(fit, iteration) if self.recall < 1 and self.kind != "cluster" else None
-            fit = fit.with_affinities(self._affinities(fit, iteration, own=True, found=found, within=True))
+            fit = fit.with_affinities(self._fitted_affinities(fit, iteration))
             if validation is not None:
                 validation = validation.with_affinities(self._affinities(validation, iteration, own=True))
         return fit, validation
 
+    def _fitted_affinities(self, fit: ArrangedBlocks, iteration: int) -> list[sp.csr_matrix]:
+        """G of the examples that are trained on."""
+        if self.folds > 1:
+            return self._affinities_by_fold(fit)
+        found = self._neighbours_within(fit, iteration) if self.recall < 1 and self.kind != "cluster" else None
+        return self._affinities(fit, iteration, own=True, found=found, within=True)
+
     def _train(self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int) -> None:
-        gate = Gate(affinity_scale(fit), self.bias) if iteration else None
+        stored = iteration > 0 and not self._jointly
+        gate = Gate(affinity_scale(fit), self.bias) if stored else None
         trained = train(
             fit,
             validation,
             labels=len(self.classes_),
             dimension=self.n_features_in_,
-            settings=self._settings(offset=self.offset if iteration else 0.0),
+            settings=self._settings(offset=self.offset if stored else 0.0, affinity=self._joint(iteration)),
             seed=self._seed,
             iteration=iteration,
             gate=gate,
             start=self.models_[-1] if iteration and self.warm_start else None,
             on_progress=self._progress(f"iteration {iteration}"),
         )
+        self._kept_epochs.append(trained.best_epoch)
         self.models_.append(trained.model)
         self.gates_.append(gate)
         self.history_.append(trained.history)
@@ -420,10 +482,12 @@ class AffinityWeightedEmbedding(LabelRanker):
         chosen = method or ("awe" if last else "wsabie")
         if chosen not in get_args(Method) or (chosen != "wsabie" and not last):
             raise ValueError(f"method {chosen!r} is none of {', '.join(get_args(Method))} at iteration {last}")
+        if self._jointly and last and chosen != "awe":
+            raise ValueError(f"method {chosen!r} ranks by a G that is stored, and kind {self.kind!r} has none")
         queries = self._queries(X, ids, seen)
         with threadpool_limits(1):
-            if chosen == "wsabie":
-                rank = scoring.rank_by_model(self.models_[0], k)
+            if chosen == "wsabie" or self._jointly:
+                rank = scoring.rank_by_model(self.models_[last if chosen == "awe" else 0], k)
             else:
                 queries = queries.with_affinities(self._affinities(queries, last, own=ids is not None))
                 rank = self._gated(chosen, last, k)
@@ -432,7 +496,11 @@ class AffinityWeightedEmbedding(LabelRanker):
     def affinity(
         self, X: ArrayLike | sp.spmatrix, ids: NDArray[np.int64] | None = None, iteration: int | None = None
     ) -> sp.csr_matrix:
-        """G(x, y) of every row: CSR float32 [rows, labels] whose structure is the candidates."""
+        """G(x, y) of every row: CSR float32 [rows, labels] whose structure is the candidates.
+
+        Of a row that was trained on too it is made by the model of all, whatever `folds` are. Raises ValueError where
+        no G is stored.
+        """
         queries = self._queries(X, ids, None)
         last = len(self.models_) - 1 if iteration is None else iteration
         with threadpool_limits(1):
@@ -443,6 +511,8 @@ class AffinityWeightedEmbedding(LabelRanker):
     def _scorer(self) -> Scorer:
         last, gate = len(self.models_) - 1, self.gates_[-1]
         model = WideModel(self.models_[last])
+        if self._jointly and last:
+            return model.f
         if gate is None:
             return lambda features: model.scores(model.embed(features))
         space, before = self._space(last), WideModel(self._source(last))
@@ -477,7 +547,9 @@ class AffinityWeightedEmbedding(LabelRanker):
     def _space(self, iteration: int) -> _Space:
         space = self._spaces[iteration]
         if space is None:
-            raise ValueError(f"iteration {iteration} has no affinity; the first that has one is 1")
+            raise ValueError(
+                f"iteration {iteration} of kind {self.kind!r} stores no G; ask for one from 1 on, of another kind"
+            )
         return space
 
     def _space_of(self, fit: ArrangedBlocks, iteration: int) -> _Space:
@@ -554,17 +626,42 @@ class AffinityWeightedEmbedding(LabelRanker):
     def _affinity_of(self, found: Neighbours, iteration: int) -> sp.csr_matrix:
         median = self._space(iteration).median
         assert median is not None
+        return self._weighed(found, median, self._source(iteration))
+
+    def _weighed(self, found: Neighbours, median: float, model: Model) -> sp.csr_matrix:
+        """G from neighbours, whose labels the latent RBF compares by the V of a model."""
         near = NeighbourLabels.of(found, self._base_labels, self.lambda_x / median, self.epsilon)
-        return self._member(iteration).of(near)
+        near_labels = NearLabels.of(model.V, self.near_labels) if self.kind == "latent-rbf" else None
+        return from_neighbours(self.kind, self.mode, self.lambda_y, near_labels).of(near)
+
+    def _affinities_by_fold(self, fit: ArrangedBlocks) -> list[sp.csr_matrix]:
+        """G of every block, whose rows have their neighbours in the other folds, where the model of their own is."""
+        rows_of_block = fit.map(lambda block: fold_of(self._seed, block.ids, self.folds))
+        folds, ids = np.concatenate(rows_of_block), np.concatenate(fit.map(lambda block: block.ids))
+        of_folds = []
+        for fold, model in enumerate(self._fold_models(fit)):
+            own, vectors = folds == fold, np.concatenate(fit.map(partial(_embedded, model)))
+            near = self._nearest(prepare(ids[~own], vectors[~own]), [(ids[own], vectors[own])], own=False)[0]
+            of_folds.append(self._weighed(near, self._median(ids[~own], vectors[~own]), model))
+        whole = interleaved(folds, of_folds)
+        ends = np.cumsum(fit.rows_of_block)
+        return [whole[end - rows : end] for end, rows in zip(ends, fit.rows_of_block, strict=True)]
+
+    def _fold_models(self, fit: ArrangedBlocks) -> list[Model]:
+        """Wsabie by fold, trained on the others for as many epochs as the one that was trained on all."""
+        at_once = min(self.folds, self._threads())
+        threads = max(1, self._threads() // at_once)
+        settings = self._settings(offset=0.0, epochs=self._kept_epochs[0], horizon=self.epochs, threads=threads)
+        shape = len(self.classes_), self.n_features_in_
+        with Workers(at_once) as workers:
+            return workers.each(
+                lambda others: train(others, None, *shape, settings, self._seed).model,
+                without_each(fit, self._seed, self.folds),
+            )
 
     def _affinity_by_leaf(self, leaves: _Leaves, vectors: Features, own: sp.csr_matrix | None) -> sp.csr_matrix:
         assert isinstance(vectors, np.ndarray)
         return cluster_affinity(leaves.tree.assign(vectors), leaves.counts, own, self.leaf_labels)
-
-    def _member(self, iteration: int) -> FromNeighbours:
-        latent = self.kind == "latent-rbf"
-        near = NearLabels.of(self._source(iteration).V, self.near_labels) if latent else None
-        return from_neighbours(self.kind, self.mode, self.lambda_y, near)
 
     def _gated(self, method: str, iteration: int, k: int) -> scoring.Rank:
         gate, model = self.gates_[iteration], self.models_[iteration]
@@ -575,3 +672,14 @@ class AffinityWeightedEmbedding(LabelRanker):
             before = self.models_[iteration - 1]
             return scoring.rank_by_gated_model(Model(before.U, before.V, model.offset), gate, k)
         return scoring.rank_by_gated_model(model, gate, k)
+
+
+def _parameters_of(kind: str) -> set[str]:
+    """Names in `kind_params`."""
+    if kind == "pair-matrix":
+        return {"pairs", "pair_labels", "other"}
+    return {one.name for one in fields(JOINT_KINDS[kind])} if kind in JOINT_KINDS else set()  # type: ignore[arg-type]
+
+
+def _embedded(model: Model, block: Block) -> NDArray[np.float32]:
+    return model.embed(block.features)

@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
+from awe_core.affinities.joint import Point
 from awe_core.arranged import ArrangedBlocks, take
 from awe_core.arrangement import hash_fractions
 from awe_core.examples import Block, Features
@@ -252,7 +253,14 @@ class WideModel:
 
     def __init__(self, model: Model) -> None:
         self._U, self._V = model.U.astype(np.float64), model.V.astype(np.float64)
-        self._similarity = model.similarity
+        self._similarity, self._joint = model.similarity, model.joint
+        self._own = {name: t if t.dtype.kind == "i" else t.astype(np.float64) for name, t in model.own.items()}
+
+    def f(self, features: Features) -> NDArray[np.float64]:
+        """f of all labels where an affinity was learnt jointly: [rows, Y]."""
+        assert self._joint is not None
+        at = Point(self._U, self._V, self._own)
+        return np.asarray(self._joint.all_scores(features.astype(np.float64), at))
 
     def embed(self, features: Features) -> NDArray[np.float32]:
         """Ux, rounded to float32: [rows, D]."""

@@ -27,7 +27,7 @@ class Model:
         parameter; empty for SGD. Carried over by a warm start.
     similarity : s.
     joint : an affinity that was learnt jointly, so that f(x, y) = Σᵢ Gᵢ xᵢUᵢᵀVy; None where f is s(Ux, Vy).
-    own : that affinity's own tensors, by name.
+    own : that affinity's own tensors, float32 or int32, by name.
     """
 
     U: NDArray[np.float32]

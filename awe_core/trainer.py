@@ -139,7 +139,8 @@ def _begun_with(
     else:
         _check_start(start, dimension, labels, settings)
         model = start
-    arrays = arrays_of(model)
+    given = () if settings.affinity is None else settings.affinity.fixed
+    arrays = {name: values for name, values in arrays_of(model).items() if name not in given}
     if settings.optimiser == "sgd":
         arrays = {name: values for name, values in arrays.items() if not name.startswith(SUMS)}
     offset = model.offset if settings.offset == "learnt" else settings.offset

@@ -3,7 +3,8 @@
     embeddings-(T−1)/S, examples/S  →  reweighted-T/S
 
 S are the splits of the lane; the base are those that it is fitted on. By `affinity.embedding` embeddings-0 stand in
-place of embeddings-(T−1), and by `affinity.kind = "rbf"` the examples themselves.
+place of embeddings-(T−1), by `affinity.kind = "rbf"` the examples themselves, and by `affinity.folds` the embeddings of
+the folds for the splits that the lane is fitted on (`pipelines.fold_affinity`).
 
 The join finds the neighbours and their labels are weighed; or a tree is made of the base, and its leaves have their
 labels counted. Each part of the examples is written again with its candidates and their affinity: a training set that
@@ -33,6 +34,7 @@ from pipelines.config import Affinity, Config
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.errors import ConfigError
 from pipelines.example_blocks import same_ids
+from pipelines.fold_affinity import FoldNeighbours, FoldVectors, OfFold, weighed_by_fold
 from pipelines.join_plan import shards_of
 from pipelines.models import model_file
 from pipelines.neighbour_affinity import NeighbourAffinity, Weigher, weigher_bytes
@@ -69,11 +71,13 @@ class Source:
     base : vectors with labels.
     labels : Y.
     model : directory and description of the model whose V labels are compared by; None where they are not.
+    folds : what the G of the base's own rows is made of; none where that is the base.
     """
 
     base: Sequence[VectorDataset]
     labels: int
     model: tuple[str, ModelFile] | None = None
+    folds: Sequence[FoldVectors] = ()
 
 
 class Reweight(beam.PTransform):
@@ -83,7 +87,9 @@ class Reweight(beam.PTransform):
         self, fs: FileSystem, source: Source, splits: Sequence[AffinitySplit], config: Config, shards: int
     ) -> None:
         super().__init__()
-        self._fs, self._source, self._splits, self._config, self._shards = fs, source, list(splits), config, shards
+        self._fs, self._source, self._config, self._shards = fs, source, config, shards
+        self._of_folds = [split for split in splits if source.folds and split.vectors in source.base]
+        self._splits = [split for split in splits if split not in self._of_folds]
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         affinity = begin | "neighbours" >> NeighbourAffinity(
@@ -97,20 +103,30 @@ class Reweight(beam.PTransform):
             self._config.affinity.recall,
             self._source.model,
         )
-        plans = [split.plan for split in self._splits]
-        fitted = [split.plan.directory for split in self._splits if split.vectors in self._source.base]
-        measured = [] if affinity.measured is None else [beam.pvalue.AsSingleton(affinity.measured)]
+        written = affinity.parts | "weigh and write part" >> beam.ParDo(
+            _WeighPart(self._fs, self._splits, affinity.weigher), beam.pvalue.AsSingleton(affinity.median)
+        )
+        found: dict[str, beam.pvalue.AsSideInput] = {}
+        if affinity.measured is not None:
+            found["measured"] = beam.pvalue.AsSingleton(affinity.measured)
+        if self._of_folds:
+            of_folds, found["fold_medians"] = self._written_by_fold(begin)
+            written = (written, of_folds) | "all parts written" >> beam.Flatten()
+        plans = [split.plan for split in (*self._splits, *self._of_folds)]
+        fitted = [s.plan.directory for s in (*self._splits, *self._of_folds) if s.vectors in self._source.base]
         facts = affinity.median | "name facts" >> beam.Map(
-            _late_facts, affinity.weigher, [plan.directory for plan in plans], fitted, *measured
+            _late_facts, affinity.weigher, [plan.directory for plan in plans], fitted, **found
         )
-        return (
-            affinity.parts
-            | "weigh and write part"
-            >> beam.ParDo(
-                _WeighPart(self._fs, self._splits, affinity.weigher), beam.pvalue.AsSingleton(affinity.median)
-            )
-            | "commit" >> CommitDatasets(self._fs, plans, late_facts=beam.pvalue.AsSingleton(facts))
-        )
+        return written | "commit" >> CommitDatasets(self._fs, plans, late_facts=beam.pvalue.AsSingleton(facts))
+
+    def _written_by_fold(self, begin: beam.pvalue.PBegin) -> tuple[beam.PCollection, beam.pvalue.AsSideInput]:
+        """The parts whose rows have their neighbours in the other folds, and m by fold."""
+        source, settings, seed = self._source, self._config.affinity, self._config.run.seed
+        near = begin | "folds" >> FoldNeighbours(self._fs, source.folds, settings, seed, self._shards)
+        medians = beam.pvalue.AsSingleton(near.medians)
+        weighers = [Weigher(self._fs, source.base, source.labels, settings, fold.model) for fold in source.folds]
+        write = _WeighPartByFold(self._fs, self._of_folds, weighers, seed)
+        return near.parts | "weigh and write part by fold" >> beam.ParDo(write, medians), medians
 
 
 class ReweightByLeaves(beam.PTransform):
@@ -143,10 +159,14 @@ def _late_facts(
     directories: Sequence[str],
     fitted: Sequence[str],
     measured: Measured | None = None,
+    fold_medians: Sequence[float] = (),
 ) -> dict[str, dict[str, Any]]:
-    """What only the job finds out, by directory; the recall is that of the splits that were joined by lists."""
-    by_lists, medians = {} if measured is None else recall_facts(measured), weigher.facts(median)
-    return {name: {**medians, **(by_lists if name in fitted else {})} for name in directories}
+    """What only the job finds out, by directory; the recall and the m of the folds are of the base's own rows."""
+    of_base: dict[str, Any] = {} if measured is None else recall_facts(measured)
+    if fold_medians:
+        of_base["fold_medians"] = list(fold_medians)
+    medians = weigher.facts(median)
+    return {name: {**medians, **(of_base if name in fitted else {})} for name in directories}
 
 
 class _WritePart(beam.DoFn):
@@ -206,6 +226,23 @@ class _WeighPart(_WritePart):
     ) -> Iterator[tuple[str, Part]]:
         (position, k), found = gathered
         yield self._write(position, k, lambda _: self._weigher.blocks(found, median))
+
+
+class _WeighPartByFold(_WritePart):
+    """By the neighbours that the part's rows have in the other folds."""
+
+    def __init__(self, fs: FileSystem, splits: list[AffinitySplit], weighers: Sequence[Weigher], seed: int) -> None:
+        super().__init__(fs, splits)
+        self._weighers, self._seed = list(weighers), seed
+
+    def process(
+        self, gathered: tuple[tuple[int, int], Iterable[OfFold | None]], medians: Sequence[float]
+    ) -> Iterator[tuple[str, Part]]:
+        (position, k), found = gathered
+        vectors = self._splits[position].vectors
+        yield self._write(
+            position, k, lambda reader: weighed_by_fold(found, medians, self._weighers, vectors, reader, self._seed)
+        )
 
 
 class _LookUpPart(_WritePart):
@@ -300,22 +337,50 @@ def _model(context: Context, lane: Lane, iteration: int) -> tuple[str, ModelFile
     return directory, context.fresh(directory, model_file(context.fs, directory, of))
 
 
+def _folds(context: Context, lane: Lane, iteration: int) -> list[FoldVectors]:
+    """The folds, where there are any.
+
+    Raises ConfigError where G is of another iteration than they are.
+    """
+    if context.config.folds and context.config.affinity.source(iteration):
+        raise ConfigError(
+            f"--iteration={iteration}: affinity.folds are of Wsabie's embedding; give --affinity.embedding=first"
+        )
+
+    def embedded(fold: int, own: bool) -> tuple[VectorDataset, ...]:
+        directories = [lane.fold_embeddings(fold, split, own) for split in lane.fit]
+        found = [context.fresh(name, read_manifest(context.fs, name, "embed --iteration=0")) for name in directories]
+        return tuple(VectorDataset(*named) for named in zip(directories, found, strict=True))
+
+    latent, folds = context.config.affinity.kind == "latent-rbf", []
+    for fold in range(context.config.folds):
+        directory = lane.fold_model(fold)
+        model = (directory, context.fresh(directory, model_file(context.fs, directory, 0))) if latent else None
+        folds.append(FoldVectors(embedded(fold, own=True), embedded(fold, own=False), model))
+    return folds
+
+
 def main(context: Context, lane: Lane, iteration: int) -> None:
     """Reweight the splits of a lane for iteration T."""
     config, fs = context.config, context.fs
     vectors = _vectors(context, lane, iteration)
     base = [vectors[split] for split in lane.fit]
-    source = Source(base, int(context.examples("train").facts["labels"]), _model(context, lane, iteration))
+    labels = int(context.examples("train").facts["labels"])
+    source = Source(base, labels, _model(context, lane, iteration), _folds(context, lane, iteration))
+    of_folds = [one for fold in source.folds for one in (*fold.own, *fold.others)]
     splits = []
     for split in lane.splits:
         examples = StoredDataset(context.run.examples(split), context.examples(split))
-        inputs = {context.short(d.directory): d.fingerprint for d in [examples, vectors[split], *base]}
+        made_of = [examples, vectors[split], *base, *(of_folds if split in lane.fit else [])]
+        inputs = {context.short(d.directory): d.fingerprint for d in made_of}
         if source.model:
             inputs[context.short(source.model[0])] = source.model[1].fingerprint
         where = lane.reweighted(iteration, split)
         splits.append(plan_split(config.affinity, config.run.seed, examples, vectors[split], where, inputs))
     waiting = context.outdated(split.plan for split in splits)
     todo = [split for split in splits if split.plan in waiting]
+    if todo and source.folds:  # m of the model trained on all is found by the join of the other splits
+        todo = splits
     if config.affinity.recall < 1 and any(split.vectors in base for split in todo):
         # By lists the base is joined as a whole, or what came out would depend on what stood there.
         todo = [split for split in splits if split in todo or split.vectors in base]
@@ -324,6 +389,6 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     with timed(context.short(lane.reweighted(iteration, ""))):
         cut = 1, 0
         if config.affinity.by_neighbours:
-            queries = [split.vectors for split in todo]
+            queries = [split.vectors for split in todo if not source.folds or split.vectors not in base]
             cut = shards_of(fs, base, queries, config.affinity, context.options, config.affinity.recall)
         context.job(f"affinity-{iteration}", lambda pipeline: build(pipeline, context, source, todo, cut))

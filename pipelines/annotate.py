@@ -233,7 +233,7 @@ def plan_split(
     """What annotating a split by a method will write; `inputs` are the fingerprints of all that the method reads."""
     reads: dict[str, Any] = {"method": ranker.method, "k": ranker.k}
     if ranker.method == "knn":
-        reads |= affinity.model_dump(include={"n", "lambda_x", "mode"})
+        reads |= affinity.as_knn().reads()
     recipe = recipe_of("annotate", VERSION, reads, inputs)
     facts = {"labels": source.manifest.facts["labels"], "k": ranker.k}
     schema = tables.predictions(source.manifest.facts["key"])

@@ -35,7 +35,7 @@ from pipelines import (
 )
 from pipelines.annotate_input import FORMATS as NEW_ROWS
 from pipelines.commands import COMMANDS
-from pipelines.config import Config, load_config, parse_overrides
+from pipelines.config import KINDS, Config, load_config, parse_overrides
 from pipelines.errors import ConfigError, DataError, JobError, StoreError
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import RUNNERS, TemplateWritten, pipeline_options
@@ -299,6 +299,8 @@ _COUNT, _POSITIVE = click.IntRange(min=0), click.IntRange(min=1)
 @click.option("--k", type=_POSITIVE, help="Length of the predicted lists.  [default: 10]")
 @click.option("--iterations", type=_COUNT, help="T of the last iteration.  [default: 1]")
 @click.option("--epochs", type=_POSITIVE, help="Of every training.  [default: 20]")
+@click.option("--kind", type=click.Choice(KINDS), help="Of the affinity.  [default: knn]")
+@click.option("--folds", type=_COUNT, help="Of the training rows, for G out of fold.  [default: 0, none]")
 @click.option("--recall", type=click.FloatRange(0, 1, min_open=True), help="Of the join.  [default: 1, all]")
 @click.option("--files", type=_POSITIVE, help="Of raw data: one task reads one.  [default: as many as tasks]")
 @click.option("--workers", type=_POSITIVE, default=1, show_default=True, help="Machines or containers.")

@@ -6,7 +6,7 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from apache_beam.io.filesystems import FileSystems
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from awe_core import passive_aggressive, ridge
 from awe_core.affinities.joint import Joint
 from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind, joint_named
-from awe_core.affinities.stored import StoredKind
+from awe_core.affinities.stored import OF_EMBEDDING, NeighbourKind, StoredKind
 from awe_core.kernel_choice import resolved_kernel
 from awe_core.kernels import KernelName
 from awe_core.rank_weights import Alpha
@@ -25,6 +25,9 @@ from awe_core.similarity import Similarity
 from pipelines.errors import ConfigError
 from pipelines.search_space import SEARCHED, Space, ends
 from schemas.filesystem import FileSystem, read_bytes
+
+KINDS: tuple[str, ...] = (*get_args(NeighbourKind), "cluster", *JOINT_KINDS)
+"""Of affinities: those that are stored, and those that are learnt with U and V."""
 
 ELEMENT_BYTES = 10_000_000
 """No element that flows through Beam may be larger: a grouped value has to fit in a worker's heap many times over."""
@@ -130,6 +133,11 @@ class Affinity(Section):
     beta: float = Field(0.0, allow_inf_nan=False, description="β of it, the least")
     k: Positive = Field(5, description='of kind = "top-k": best features of x that are added up')
     rank: Positive = Field(8, description='of kind = "low-rank": columns of g and h')
+    pairs: str | None = Field(
+        None, description="pair-matrix: Parquet of feature, label, weight; of the model before where not given"
+    )
+    pair_labels: Positive = Field(50, description="pair-matrix of the model before: best labels of a feature")
+    other: float = Field(0.0, ge=0, allow_inf_nan=False, description="pair-matrix: G of pairs that are not listed")
     n: Positive = Field(20, description="neighbours of an example")
     lambda_x: float = Field(2.0, gt=0, allow_inf_nan=False, description="λx in units of 1 / median d²")
     lambda_y: float = Field(
@@ -144,6 +152,9 @@ class Affinity(Section):
     bias: float = Field(0.0, ge=0, allow_inf_nan=False, description="b of (s·G + b)·(f + c)")
     recall: float = Field(
         1.0, gt=0, le=1, description="share of the neighbours of training examples to find, by inverted lists; 1 is all"
+    )
+    folds: int = Field(
+        1, ge=0, le=99, description="training examples have G of models trained without their own fold; 0 or 1: off"
     )
     shards: Positive | None = Field(None, description="of the base in the join; the plan's where not given")
     memory: Positive = Field(4 * 2**30, description="bytes that a worker of the join may use")
@@ -162,6 +173,11 @@ class Affinity(Section):
     def embedded(self) -> bool:
         """Whether G is made of Ux, and not of x itself."""
         return self.kind != "rbf"
+
+    @property
+    def out_of_fold(self) -> bool:
+        """Whether G of the training examples is made by models that were not fitted to them."""
+        return self.folds > 1
 
     def reads(self) -> dict[str, Any]:
         """The keys that G depends on, with their values; JSON has no infinity."""
@@ -196,6 +212,10 @@ class Affinity(Section):
             raise ValueError('affinity.kind = "cluster" has no neighbours: leave out mode, epsilon and recall')
         if self.kind == "rbf" and self.embedding == "first":
             raise ValueError('affinity.kind = "rbf" is made of x itself: leave out affinity.embedding')
+        if self.out_of_fold and self.kind not in OF_EMBEDDING:
+            raise ValueError(f'affinity.kind = "{self.kind}" is not made of neighbours in Ux: leave out affinity.folds')
+        if self.out_of_fold and self.recall < 1:
+            raise ValueError("affinity.folds joins no rows with themselves, as affinity.recall does: leave one out")
         return self
 
 
@@ -259,6 +279,13 @@ class Config(Section):
             raise ValueError(
                 'train.label_bias needs an x that is no history, train.similarity = "dot" and train.D of 2 or more'
             )
+        if self.affinity.out_of_fold and self.run.iterations > 1 and self.affinity.embedding == "previous":
+            raise ValueError(
+                "affinity.folds are of Wsabie's embedding: with run.iterations above 1 give affinity.embedding = "
+                '"first", or leave out affinity.folds'
+            )
+        if self.affinity.out_of_fold and self.train.init_from is not None:
+            raise ValueError("affinity.folds: the model of train.init_from may have seen every fold; leave one out")
         _ = self.affinity.joint  # its parameters are checked where it is made
         if self.affinity.offset != "learnt" and not math.isfinite(self.affinity.offset):
             raise ValueError("affinity.offset is not finite")
@@ -282,14 +309,25 @@ class Config(Section):
                             message = error.errors(include_url=False)[0]["msg"]
                             raise ValueError(f"tune: {section}.{key}: {message}, not {value!r}") from None
 
+    @property
+    def folds(self) -> int:
+        """F, where there is an iteration whose G is made out of fold; else 0."""
+        return self.affinity.folds if self.affinity.out_of_fold and self.run.iterations else 0
+
     def methods(self, iteration: int, facts: Mapping[str, Any]) -> list[str]:
         """Methods to rank by at an iteration: the ones named, or all that go with the data and need not be asked for.
 
         `facts` are those of the examples. Where x is one-hot there is no input space to search or to regress on; where
         it is very wide, a full matrix would not fit into memory; an affinity that is learnt jointly stores no G. Raises
-        ConfigError where such a method was named, or where the affinity compares features and x is one-hot.
+        ConfigError where such a method was named, or where x is one-hot and the affinity compares features or has
+        folds.
         """
         known: tuple[str, ...] = METHODS_T if iteration else METHODS_0
+        if self.folds and facts["one_hot"]:
+            raise ConfigError(
+                "affinity.folds: x names the user, of whom a model that was trained without him knows nothing; leave "
+                'it out, or set data.x = "history"'
+            )
         reasons, joint = _unfit(facts), self.affinity.joint
         if self.run.iterations and joint is not None:
             if joint.of_features and facts["one_hot"]:

@@ -19,6 +19,7 @@ from awe_core.model import Model
 from pipelines import counters
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import read_examples
+from pipelines.fold_embeddings import embed_folds
 from pipelines.models import load_model, model_bytes, model_file
 from pipelines.process_cache import ProcessCache
 from pipelines.run_directory import Lane
@@ -118,7 +119,7 @@ def build(
 
 
 def main(context: Context, lane: Lane, iteration: int) -> None:
-    """Embed the splits of a lane with model-T."""
+    """Embed the splits of a lane with model-T; with Wsabie those it is fitted on by the models of its folds too."""
     directory = lane.model(iteration)
     model = context.fresh(directory, model_file(context.fs, directory, iteration))
     splits = []
@@ -131,3 +132,5 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     if todo:
         with timed(context.short(lane.embeddings(iteration, ""))):
             context.job(f"embed-{iteration}", lambda pipeline: build(pipeline, context.fs, todo, directory, model))
+    if iteration == 0 and context.config.folds:
+        embed_folds(context, lane)

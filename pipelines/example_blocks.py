@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
@@ -58,7 +59,8 @@ class DatasetBlocks:
     """The blocks of one or more datasets as the trainer walks them: `awe_core.examples.BlockSource`.
 
     Blocks that were read stay decoded while the memory has room for them. The others are read again in every epoch, a
-    row group at a time; parts stay open, for opening one takes as long as reading a fifth of a block.
+    row group at a time; parts stay open, for opening one takes as long as reading a fifth of a block. Several trainings
+    may share them: one reads, the others that have to wait.
     """
 
     def __init__(self, fs: Readable, datasets: Sequence[tuple[str, Manifest]], memory: Memory) -> None:
@@ -67,6 +69,7 @@ class DatasetBlocks:
         self._memory = memory
         self._kept: dict[int, Block] = {}
         self._reader = lru_cache(OPEN_PARTS)(self._opened)
+        self._lock = threading.Lock()
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int, int]]:
@@ -82,13 +85,14 @@ class DatasetBlocks:
         return [rows for _, _, rows in self._blocks]
 
     def __getitem__(self, index: int) -> Block:
-        if index in self._kept:
-            return self._kept[index]
-        position, block_index, _ = self._blocks[index]
-        block = read_examples(self._reader(position), block_index, self._parts[position][2].facts)
-        if self._memory.take(block_bytes(block)):
-            self._kept[index] = block
-        return block
+        with self._lock:
+            if index in self._kept:
+                return self._kept[index]
+            position, block_index, _ = self._blocks[index]
+            block = read_examples(self._reader(position), block_index, self._parts[position][2].facts)
+            if self._memory.take(block_bytes(block)):
+                self._kept[index] = block
+            return block
 
     def _opened(self, position: int) -> PartReader:
         directory, part, _ = self._parts[position]

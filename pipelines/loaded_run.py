@@ -82,7 +82,7 @@ def refuse_unfit(run: ExistingRun) -> None:
             f"{run.context.run.root}: x is who the user is, so nobody new has an embedding; a run with "
             "data.x = history can annotate new users"
         )
-    if run.iteration and run.described(run.iteration).facts["kind"] != "knn":
+    if run.iteration and run.described(run.iteration).facts.get("kind") != "knn":
         raise ConfigError(f"{run.context.run.root}: new rows are annotated by the affinity of kind knn only")
 
 

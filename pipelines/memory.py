@@ -29,6 +29,7 @@ class Memory:
     ----------
     bound : for everything.
     held : for everything but examples (`held_beside_examples`).
+    trainings : side by side, each with blocks of its own under way.
 
     Raises
     ------
@@ -36,29 +37,33 @@ class Memory:
         Not even `held` has room, or, when a block is asked for, the blocks under way.
     """
 
-    def __init__(self, bound: int, held: int) -> None:
+    def __init__(self, bound: int, held: int, trainings: int = 1) -> None:
         self._bound, self._held, self._kept = bound, held, 0
+        self._under_way = UNDER_WAY * trainings
         self._check(0)
 
     def take(self, size: int) -> bool:
         """Whether a block of `size` bytes may stay decoded; if so its bytes are taken."""
         self._check(size)
-        if self._held + self._kept + (1 + UNDER_WAY) * size > self._bound:
+        if self._held + self._kept + (1 + self._under_way) * size > self._bound:
             return False
         self._kept += size
         return True
 
     def _check(self, size: int) -> None:
-        least = self._held + UNDER_WAY * size
+        least = self._held + self._under_way * size
         if least > self._bound:
             enough = -(-least // _ADVICE) * _ADVICE
             raise ConfigError(
                 f"train.memory is {self._bound:,} bytes, and this training needs {least:,}: {self._held:,} for the "
-                f"process and its model, {UNDER_WAY * size:,} for the blocks under way; give --train.memory={enough}"
+                f"process and its model, {self._under_way * size:,} for the blocks under way; give "
+                f"--train.memory={enough}"
             )
 
 
-def held_beside_examples(dimension: int, labels: int, settings: TrainSettings, started: bool) -> int:
+def held_beside_examples(
+    dimension: int, labels: int, settings: TrainSettings, started: bool, trainings: int = 1
+) -> int:
     """Bytes that a training holds without its examples, asked before it begins.
 
     What the process holds already (the interpreter, what it imported), U and V with the optimiser's sums, and the work
@@ -68,10 +73,12 @@ def held_beside_examples(dimension: int, labels: int, settings: TrainSettings, s
     ----------
     dimension, labels : d, Y.
     started : another model is gone on from: it is held beside the one that is trained.
+    trainings : side by side, which share the threads.
     """
     width = settings.D + (settings.affinity.width if settings.affinity is not None else 0)
     model = model_bytes(dimension, labels, width, settings.optimiser == "adagrad", started)
-    return resident_bytes() + model + STEP_BYTES * settings.threads_used
+    fixed = 0 if settings.affinity is None else settings.affinity.fixed_bytes
+    return resident_bytes() + fixed + trainings * model + STEP_BYTES * settings.threads_used
 
 
 def model_bytes(dimension: int, labels: int, D: int, sums: bool, started: bool) -> int:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from awe_core.affinities.joint_kinds import joint_named
 from awe_core.gate import Gate
 from awe_core.linear import Linear
 from awe_core.model import Model
+from awe_core.settings import TrainSettings
+from awe_core.trainer import Trained
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.model_file import ModelFile, find_model, read_tensors
@@ -24,10 +30,47 @@ def model_file(fs: FileSystem, directory: str, iteration: int) -> ModelFile:
     return found
 
 
+def is_trained(fs: FileSystem, directory: str, recipe: str) -> bool:
+    """Whether the model stands there as this recipe would make it, with none of its files gone."""
+    found = find_model(fs, directory)
+    return found is not None and found.recipe == recipe and set(found.files) <= set(fs.names(directory))
+
+
+def model_tensors(model: Model) -> dict[str, Mapping[str, np.ndarray]]:
+    """What a model's directory keeps of it, by file stem."""
+    tensors: dict[str, Mapping[str, np.ndarray]] = {"model": {"U": model.U, "V": model.V, **model.own}}
+    return {**tensors, WARM: model.accumulators} if model.accumulators else tensors
+
+
+def model_facts(
+    trained: Trained, settings: TrainSettings, seed: int, iteration: int, inputs: Mapping[str, str]
+) -> dict[str, Any]:
+    """What model.json says of every model."""
+    kept = next((record for record in trained.history if record.epoch == trained.best_epoch), None)
+    fixed = 0 if settings.affinity is None else settings.affinity.fixed_bytes
+    return {
+        **({"fixed_bytes": fixed} if fixed else {}),
+        "iteration": iteration,
+        "settings": {name: _json(value) for name, value in settings.what_decides().items()},
+        "seed": seed,
+        "inputs": dict(inputs),
+        "best_epoch": trained.best_epoch,
+        "warm_rate": trained.warm_rate,
+        "validation_p@1": kept.p_at_1 if kept else None,
+        "offset": trained.model.offset,
+    }
+
+
+def _json(value: Any) -> Any:
+    """JSON has no infinity."""
+    return "inf" if isinstance(value, float) and math.isinf(value) else value
+
+
 def model_bytes(described: ModelFile, dimension: int, labels: int) -> int:
     """Bytes of U, V and an affinity's own tensors in memory, for d features and Y labels."""
     settings = described.facts["settings"]
-    return 4 * (int(settings["D"]) + settings.get("affinity", {}).get("rank", 0)) * (dimension + labels)
+    width = int(settings["D"]) + settings.get("affinity", {}).get("rank", 0)
+    return 4 * width * (dimension + labels) + int(described.facts.get("fixed_bytes", 0))
 
 
 def load_model(fs: FileSystem, directory: str, described: ModelFile, warm: bool = False) -> Model:

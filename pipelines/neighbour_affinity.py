@@ -37,7 +37,20 @@ from schemas.model_file import ModelFile
 from schemas.parts import PartReader
 
 _TABLES: ProcessCache[_LabelFiles] = ProcessCache(1)
-_NEAR_LABELS: ProcessCache[NearLabels] = ProcessCache(1)
+_NEAR_LABELS: ProcessCache[NearLabels] = ProcessCache(8)
+"""Of a model, or of those of some folds."""
+
+
+@dataclass(frozen=True)
+class FoundNeighbours:
+    """What `FindNeighbours` gives."""
+
+    blocks: beam.PCollection
+    """((dataset, part, block), Neighbours) of every block of the queries."""
+    median: beam.PCollection
+    """m, one element."""
+    measured: beam.PCollection | None
+    """`Measured`, one element, where the base was joined with itself by lists."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +66,18 @@ class NeighbourParts:
     weigher: Weigher
 
 
-class NeighbourAffinity(beam.PTransform):
-    """PBegin → the neighbours of the queries by part, and m; whoever writes a part weighs its blocks one by one.
-
-    m comes from an exact join of the sample alone.
+class FindNeighbours(beam.PTransform):
+    """PBegin → the neighbours of the queries by block, and m, from an exact join of the sample alone.
 
     Parameters
     ----------
     fs : where the datasets lie.
-    base : datasets with vectors and labels; the sample for m is drawn from them.
+    base : datasets with vectors; the sample for m is drawn from them.
     queries : datasets with vectors.
-    labels : Y.
-    settings : the kind, and n, λx, λy, mode.
+    settings : n, λx, ε.
     seed : the run's.
     shards : of the base.
     recall : below 1 the base is joined with itself by lists, where all of it is among the queries.
-    model : directory and description of the model whose V labels are compared by; None where they are not.
     """
 
     def __init__(
@@ -76,21 +85,22 @@ class NeighbourAffinity(beam.PTransform):
         fs: FileSystem,
         base: Sequence[VectorDataset],
         queries: Sequence[VectorDataset],
-        labels: int,
         settings: Affinity,
         seed: int,
         shards: int,
         recall: float = 1.0,
-        model: tuple[str, ModelFile] | None = None,
     ) -> None:
         super().__init__()
-        self._weigher = Weigher(fs, base, labels, settings, model)
         self._by_lists = recall < 1 and joins_itself(base, queries)
         self._recall = recall
         self._fs, self._base, self._queries = fs, tuple(base), tuple(queries)
         self._settings, self._seed, self._shards = settings, seed, shards
 
-    def expand(self, begin: beam.pvalue.PBegin) -> NeighbourParts:
+    def expand(self, begin: beam.pvalue.PBegin) -> FoundNeighbours:
+        return self.found(begin)
+
+    def found(self, begin: beam.pvalue.PBegin) -> FoundNeighbours:
+        """The same as steps of the transform that asks for it."""
         n, shards = self._settings.n, self._shards
         sample = (
             begin
@@ -108,18 +118,51 @@ class NeighbourAffinity(beam.PTransform):
             | "median" >> beam.Map(_median)
         )
         radius = beam.pvalue.AsSingleton(median | "radius" >> beam.Map(_radius, self._settings))
-        what, measured = (self._fs, self._base, self._queries, n, shards), None
+        what = self._fs, self._base, self._queries, n, shards
         if self._by_lists:
             found = begin | "join" >> ApproximateKnnJoin(*what, self._recall, self._seed, radius=radius)
-            neighbours, measured = found.neighbours, found.measured
-        else:
-            neighbours = begin | "join" >> KnnJoin(*what, radius=radius)
-        by_part = neighbours | "key by part" >> beam.MapTuple(lambda key, found: (key[:2], (key[2], found)))
-        # A part without rows has no neighbours, and has to be written all the same.
-        names = [(key, None) for key in _parts(self._queries)]
-        every_part = begin | "list query parts" >> beam.Create(names, reshuffle=False)
-        parts = (by_part, every_part) | "with empty parts" >> beam.Flatten() | "gather part" >> beam.GroupByKey()
-        return NeighbourParts(parts, median, measured, self._weigher)
+            return FoundNeighbours(found.neighbours, median, found.measured)
+        return FoundNeighbours(begin | "join" >> KnnJoin(*what, radius=radius), median, None)
+
+
+class NeighbourAffinity(beam.PTransform):
+    """PBegin → the neighbours of the queries by part, and m; whoever writes a part weighs its blocks one by one.
+
+    Parameters
+    ----------
+    fs, base, queries, seed, shards, recall : as `FindNeighbours` has them; the base has labels.
+    labels : Y.
+    settings : the kind, and n, λx, λy, mode.
+    model : directory and description of the model whose V labels are compared by; None where they are not.
+    """
+
+    def __init__(
+        self,
+        fs: FileSystem,
+        base: Sequence[VectorDataset],
+        queries: Sequence[VectorDataset],
+        labels: int,
+        settings: Affinity,
+        seed: int,
+        shards: int,
+        recall: float = 1.0,
+        model: tuple[str, ModelFile] | None = None,
+    ) -> None:
+        super().__init__()
+        self._find = FindNeighbours(fs, base, queries, settings, seed, shards, recall)
+        self._weigher, self._queries = Weigher(fs, base, labels, settings, model), tuple(queries)
+
+    def expand(self, begin: beam.pvalue.PBegin) -> NeighbourParts:
+        found = self._find.found(begin)
+        by_part = found.blocks | "key by part" >> beam.MapTuple(lambda key, near: (key[:2], (key[2], near)))
+        parts = (by_part, every_part(begin, self._queries)) | "with empty parts" >> beam.Flatten()
+        return NeighbourParts(parts | "gather part" >> beam.GroupByKey(), found.median, found.measured, self._weigher)
+
+
+def every_part(begin: beam.pvalue.PBegin, queries: Sequence[VectorDataset]) -> beam.PCollection:
+    """((dataset, part), None): a part without rows has no neighbours, and has to be written all the same."""
+    names = [(key, None) for key in _parts(queries)]
+    return begin | "list query parts" >> beam.Create(names, reshuffle=False)
 
 
 def _parts(datasets: Sequence[VectorDataset]) -> Iterator[tuple[int, int]]:
@@ -184,6 +227,12 @@ class Weigher:
     """From neighbours to G on the worker that needs it: a block at a time, nothing of it crosses a shuffle.
 
     Near labels, where the kind asks for them, are found once a process: Y² distances.
+
+    Parameters
+    ----------
+    base : with labels, of all rows that may be neighbours.
+    labels : Y.
+    settings, model : as `NeighbourAffinity` has them.
     """
 
     def __init__(
@@ -194,7 +243,8 @@ class Weigher:
         settings: Affinity,
         model: tuple[str, ModelFile] | None,
     ) -> None:
-        self._fs, self._base, self._labels, self._settings, self._model = fs, tuple(base), labels, settings, model
+        self._fs, self._base, self._settings, self._model = fs, tuple(base), settings, model
+        self.labels = labels
 
     def blocks(
         self, found: Iterable[tuple[int, Neighbours] | None], median: float
@@ -202,7 +252,7 @@ class Weigher:
         """(block, G as CSR [rows, Y]) of a part, blocks in order."""
         files = _TABLES.get(
             tuple(dataset.fingerprint for dataset in self._base),
-            lambda: _LabelFiles(self._fs, self._base, self._labels),
+            lambda: _LabelFiles(self._fs, self._base, self.labels),
         )
         lambda_x, epsilon, member = self._settings.lambda_x / median, self._settings.epsilon, self._member()
         for block, neighbours in sorted((item for item in found if item), key=lambda item: item[0]):

@@ -108,13 +108,11 @@ def _counts_of(fs: BeamFileSystem, root: str) -> dict[str, Any]:
 
     Raises
     ------
-    ConfigError : it has no configuration, or an affinity without the join that is planned here.
+    ConfigError : it has no configuration.
     DataError : ingest has not run.
     """
     directory = RunDirectory(root.rstrip("/"))
     config = load_config(fs, directory.path("run.toml"), {})
-    if config.affinity.joint is not None:
-        raise ConfigError(f'{root}: affinity.kind = "{config.affinity.kind}" has no join to plan; plan another run')
     manifests = {
         split: read_manifest(fs, directory.examples(split), "ingest") for split in ("train", "validation", "test")
     }
@@ -138,7 +136,13 @@ def _settings(config: Config) -> dict[str, Any]:
         "k": config.evaluate.k,
         "iterations": config.run.iterations,
         "epochs": config.train.epochs,
+        "kind": config.affinity.kind,
         "recall": config.affinity.recall,
+        "first": config.affinity.embedding == "first",
+        "folds": config.folds,
+        "near_labels": config.affinity.near_labels,
+        "leaf_rows": config.affinity.leaf_rows,
+        "leaf_labels": config.affinity.leaf_labels,
         "rows_per_part": config.data.rows_per_part,
         "block_rows": config.data.block_rows,
         "train_bytes": config.train.memory,

@@ -47,8 +47,10 @@ def logged(fs: FileSystem, root: str, run: Run, cores: int, speeds: Speeds) -> t
     """
     told = []
     joined = _json(fs, fs.join(root, "log", "affinity-1.json"))
-    if joined is not None:
-        speeds = replace(speeds, join=_join_rates(joined["counters"], speeds.join_rates(run.D)), join_dimension=run.D)
+    if joined is not None and "search_us" in joined["counters"]:  # clusters have no join
+        dimension = run.joined_dimension
+        rates = _join_rates(joined["counters"], speeds.join_rates(dimension))
+        speeds = replace(speeds, join=rates, join_dimension=dimension)
         told.append("the join's")
     epochs = [epoch for epoch in _json(fs, fs.join(root, "model-0", "history.json")) or [] if epoch["pairs"]]
     if epochs:  # the first may have compiled what it needs

@@ -20,7 +20,7 @@ class Lane:
 
     Attributes
     ----------
-    root : directory of the lane's models, embeddings, reweighted examples and predictions.
+    root : directory of the lane's models, embeddings, reweighted examples and predictions, and of its folds.
     fit : splits that the models are fitted on and that are the base of the join.
     held_out : the split that stops training early; None where the epochs are given.
     splits : splits that are embedded and reweighted.
@@ -38,6 +38,14 @@ class Lane:
 
     def embeddings(self, iteration: int, split: str) -> str:
         return FileSystems.join(self.root, f"embeddings-{iteration}", split)
+
+    def fold_model(self, fold: int) -> str:
+        """Of iteration 0, trained without the fold."""
+        return FileSystems.join(self.root, "folds", str(fold), "model-0")
+
+    def fold_embeddings(self, fold: int, split: str, own: bool) -> str:
+        """Of the rows of the fold, or of those that its model was trained on, by that model."""
+        return FileSystems.join(self.root, "folds", str(fold), "embeddings-0", split, "own" if own else "others")
 
     def reweighted(self, iteration: int, split: str) -> str:
         return FileSystems.join(self.root, f"reweighted-{iteration}", split)

@@ -13,9 +13,13 @@ mapped files: each task is counted with a process and a share of the memory of i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from awe_core.affinities.cluster import BRANCHES, SAMPLED
+from awe_core.affinities.joint import OfScore
+from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind
+from awe_core.affinities.stored import OF_EMBEDDING, StoredKind
 from awe_core.affinity import SAMPLE_ROWS
 from awe_core.knn.plan import Asked, Plan, Rates, TooLittleMemory, neighbour_bytes, plans
 from awe_core.pooled import POOL_LABELS
@@ -57,7 +61,12 @@ class Run:
     labels, labels_a_row : Y, and how many a row has.
     n, k : neighbours; length of the predicted lists.
     iterations, epochs : T of the last iteration; epochs of every training.
+    kind : of the affinity.
     recall : of the join of the training rows.
+    first : whether the affinity of all iterations is made of Wsabie's embedding.
+    folds : of the training rows, where the kind has them; 0 or 1 for none.
+    near_labels : of a label, by the latent RBF.
+    leaf_rows, leaf_labels : of the clusters.
     files : of raw data: a file is read by one task.
     rows_per_part, block_rows : as the data are cut.
     train_bytes : `train.memory`.
@@ -75,11 +84,42 @@ class Run:
     k: int
     iterations: int = 1
     epochs: int = 20
+    kind: StoredKind | JointKind = "knn"
     recall: float = 1.0
+    first: bool = False
+    folds: int = 0
+    near_labels: int = 10
+    leaf_rows: int = 500
+    leaf_labels: int = 50
     files: int = 1
     rows_per_part: int = 16384
     block_rows: int = 1024
     train_bytes: int = 2**30
+
+    @property
+    def stored(self) -> int:
+        """Iterations whose G is stored with the examples."""
+        return 0 if self.kind in JOINT_KINDS else self.iterations
+
+    @property
+    def embedded(self) -> int:
+        """Models that all examples are embedded by."""
+        return 0 if self.kind == "rbf" else min(self.stored, 1) if self.first else self.stored
+
+    @property
+    def fold_models(self) -> int:
+        """Models that are trained without a fold, each on all other rows."""
+        return self.folds if self.folds > 1 and self.stored and self.kind in OF_EMBEDDING else 0
+
+    @property
+    def joined_dimension(self) -> int:
+        """Of the vectors whose neighbours G is made of."""
+        return self.width if self.kind == "rbf" else self.D
+
+    @property
+    def later_methods(self) -> int:
+        """Methods of an iteration that has an affinity: knn-embedding, gxf and awe, or the last alone."""
+        return 3 if self.stored else 1
 
     @property
     def rows(self) -> int:
@@ -105,8 +145,10 @@ class Run:
 
     @property
     def candidates(self) -> float:
-        """Labels of n neighbours, if they were drawn from all: those of near ones coincide more."""
-        drawn = self.n * self.labels_a_row
+        """Labels of a leaf; or of n neighbours, if they were drawn from all: those of near ones coincide more."""
+        if self.kind == "cluster":
+            return min(self.leaf_labels, self.labels)
+        drawn = self.n * self.labels_a_row * (1 + self.near_labels if self.kind == "latent-rbf" else 1)
         return min(drawn, -self.labels * math.expm1(drawn * math.log1p(-1 / self.labels))) if self.labels > 1 else 1.0
 
     @property
@@ -205,11 +247,11 @@ class StagePlan:
 
 
 def run_plan(run: Run, cluster: Cluster, speeds: Speeds) -> list[StagePlan]:
-    """The stages in their order.
+    """The stages that the run has, in their order.
 
     Raises ValueError where one does not fit into a worker; its line says what would.
     """
-    return [stage(run, cluster, speeds) for stage in _STAGES]
+    return [stage(run, cluster, speeds) for stage in _stages(run)]
 
 
 def _ingest(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
@@ -225,18 +267,19 @@ def _train(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     Examples beyond `train.memory` are read again every epoch. Two trainings more at the most are held than one has.
     """
     pairs = run.epochs * run.train * run.labels_a_row
-    first = flops_of_pair(run)
-    later = 4 * run.width * run.D + 2 * run.D * run.candidates
-    flops = pairs * (first + run.iterations * later)
+    alone = max(1, run.fold_models)  # F models see F − 1 times the pairs of one, beside the model of all
+    later = 4 * run.width * run.D + 2 * run.D * run.candidates if run.stored else _flops_of_joint_pair(run)
+    flops = pairs * (alone * flops_of_pair(run) + run.iterations * later)
+    later_bytes = run.reweighted_bytes if run.stored else run.example_bytes
     model = model_bytes(run.dimension, run.labels, run.D, sums=True, started=run.iterations > 0)
-    blocks = UNDER_WAY * run.block_rows * run.reweighted_bytes
+    blocks = UNDER_WAY * run.block_rows * later_bytes
     held = PROCESS_BYTES + model + STEP_BYTES * cluster.cores + blocks
-    kept = min(run.train * run.reweighted_bytes, max(0.0, run.train_bytes - held))
-    size = run.train * (run.example_bytes + run.iterations * run.reweighted_bytes)
-    again = max(0.0, 1 - kept / max(1.0, run.train * run.reweighted_bytes))
+    kept = min(run.train * later_bytes, max(0.0, run.train_bytes - held))
+    size = run.train * (alone * run.example_bytes + run.iterations * later_bytes)
+    again = max(0.0, 1 - kept / max(1.0, run.train * later_bytes))
     read = size * (1 + (run.epochs - 1) * again)
-    written = (1 + run.iterations) * 4 * run.D * (run.dimension + run.labels) * 2
-    busy = flops / speeds.flops_per_second + (1 + run.iterations) * pairs * speeds.seconds_a_pair
+    written = (1 + run.fold_models + run.iterations) * 4 * run.D * (run.dimension + run.labels) * 2
+    busy = flops / speeds.flops_per_second + (alone + run.iterations) * pairs * speeds.seconds_a_pair
     seconds = (busy + (read + written) / _TRAINERS_BYTES_PER_SECOND) / cluster.cores
     if held > cluster.worker_bytes:
         raise ValueError(
@@ -248,26 +291,43 @@ def _train(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
 
 def flops_of_pair(run: Run) -> float:
     """Of a pair of iteration 0: Ux, its gradient, and the labels that its sampler scores."""
-    scored = {
+    return 4 * run.width * run.D + 2 * run.D * _scored(run)
+
+
+def _flops_of_joint_pair(run: Run) -> float:
+    """With an affinity that is learnt: the same, or every score by the features of x."""
+    return 4 * run.width * run.D + 2 * run.D * _scored(run) * _scored_features(run)
+
+
+def _scored(run: Run) -> float:
+    """Labels that are scored for a pair."""
+    return {
         "geometric": run.labels / max(1.0, run.labels_a_row),
         "pooled": 3.0 * POOL_LABELS,
         "rounds": FIRST_DRAWS,
     }[choose_sampler(run.labels, run.labels_a_row, FIRST_DRAWS, candidates_only=False)]
-    return 4 * run.width * run.D + 2 * run.D * scored
+
+
+def _scored_features(run: Run) -> int:
+    """Features of x that a label is scored for: all, unless f is a function of their sum."""
+    joint = JOINT_KINDS.get(run.kind)
+    return 1 if joint is None or issubclass(joint, OfScore) else run.width
 
 
 def _embed(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
-    """U and a block; nothing crosses a shuffle."""
-    times = run.iterations
-    flops = 2.0 * run.width * run.D * run.rows
+    """U and a block, or all U of the folds and a part; nothing crosses a shuffle."""
+    folds = run.fold_models
+    rows = run.embedded * run.rows + folds * run.train
     held = 4 * run.D * (run.dimension + run.labels) + 2 * run.block_rows * (run.example_bytes + run.embedding_bytes)
+    part = min(run.rows, run.rows_per_part) * (run.example_bytes + folds * run.embedding_bytes)
+    held = max(held, folds * 4 * run.D * (run.dimension + run.labels) + part if folds else 0)
     return _stage(
         "embed",
-        times,
-        times * flops,
+        run.embedded + (folds > 0),
+        2.0 * run.width * run.D * rows,
         0.0,
-        times * run.rows * run.example_bytes,
-        times * run.rows * run.embedding_bytes,
+        (run.embedded * run.rows + (folds > 0) * run.train) * run.example_bytes,
+        rows * run.embedding_bytes,
         held,
         cluster,
         speeds,
@@ -277,13 +337,15 @@ def _embed(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
 
 def _affinity(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     """The join of the training rows with themselves, with the others and with the sample for the median; and examples
-    written again, with the labels of the base on every worker.
+    written again, with the labels of the base on every worker. Clusters have no join.
     """
-    asked = _asked(run, cluster, run.D, within=True)
-    join = _planned("affinity", asked, cluster)
-    times = run.iterations
-    gathered = run.rows * neighbour_bytes(asked, run.n)
-    read = run.rows * (run.example_bytes + run.embedding_bytes) + cluster.tasks * run.train * 4 * run.labels_a_row
+    if run.kind == "cluster":
+        return _leaves(run, cluster, speeds)
+    joins = [_planned("affinity", asked, cluster) for asked in _affinity_joins(run, cluster)]
+    times = run.stored
+    gathered = run.rows * neighbour_bytes(_affinity_joins(run, cluster)[0], run.n)
+    vectors = 0.0 if run.kind == "rbf" else run.embedding_bytes
+    read = run.rows * (run.example_bytes + vectors) + cluster.tasks * run.train * 4 * run.labels_a_row
     return _stage(
         "affinity",
         times,
@@ -295,18 +357,59 @@ def _affinity(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
         cluster,
         speeds,
         at_once=_parts(run, run.rows),
-        joins=times * (join,),
-        dimension=run.D,
+        joins=times * joins,
+        dimension=run.joined_dimension,
+    )
+
+
+def _affinity_joins(run: Run, cluster: Cluster) -> list[Asked]:
+    """Of all with all; or of the others with the training rows, and of every fold with the other folds. Sparse x is
+    joined as other queries are.
+    """
+    sparse = run.kind == "rbf" and run.nonzeros is not None
+    if not run.fold_models:
+        return [_asked(run, cluster, run.joined_dimension, within=not sparse)]
+    whole = _asked(run, cluster, run.D, within=False)
+    own = run.train // run.fold_models
+    base = max(1, run.train - own)
+    fold = replace(whole, base_rows=base, query_rows=own + min(base, SAMPLE_ROWS), parts=_parts(run, run.train))
+    return [whole, *run.fold_models * [fold]]
+
+
+def _leaves(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
+    """A tree of a sample, the counts of its leaves, and every row's way down: 8 centres a level."""
+    times, leaves = run.stored, -(-run.train // run.leaf_rows)
+    levels = math.ceil(math.log(max(2, leaves), BRANCHES))
+    counts = leaves * 12 * min(run.labels, run.leaf_rows * run.labels_a_row)
+    sample = min(run.train, SAMPLED * leaves) * (8 + 4 * run.D)
+    read = (2 * run.train + run.rows) * run.embedding_bytes + run.rows * run.example_bytes
+    return _stage(
+        "affinity",
+        times,
+        times * 2.0 * BRANCHES * levels * run.D * (run.train + run.rows),
+        times * (sample + cluster.tasks * counts),
+        times * read,
+        times * run.rows * run.reweighted_bytes,
+        2 * sample + 2 * counts + run.block_rows * run.reweighted_bytes,
+        cluster,
+        speeds,
+        at_once=_parts(run, run.rows),
     )
 
 
 def _annotate(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
-    """By popularity, knn on the features, ridge and Wsabie; then by G alone, G times the last f and G times f."""
+    """By popularity, knn on the features, ridge and Wsabie; then by G alone, G times the last f and G times f.
+
+    Or by the f that an affinity was learnt with.
+    """
     asked = _asked(run, cluster, run.width, within=False)
     by_model = 2.0 * run.D * run.width
     first = 2.0 * run.width * run.labels + by_model + 2.0 * run.D * run.labels
     later = 2 * (by_model + 2.0 * run.D * run.candidates)
-    read = 4 * run.example_bytes + 3 * run.iterations * run.reweighted_bytes
+    if not run.stored:
+        later = by_model + 2.0 * run.D * run.labels * _scored_features(run)
+    later_bytes = run.reweighted_bytes if run.stored else run.example_bytes
+    read = 4 * run.example_bytes + run.later_methods * run.iterations * later_bytes
     models = 4 * (run.dimension + run.labels) * run.D * 2 + 4 * run.dimension * run.labels
     return _stage(
         "annotate",
@@ -314,7 +417,7 @@ def _annotate(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
         run.ranked * (first + run.iterations * later),
         run.ranked * neighbour_bytes(asked, run.n),
         run.ranked * read,
-        run.ranked * (4 + 3 * run.iterations) * run.predicted_bytes,
+        run.ranked * (4 + run.later_methods * run.iterations) * run.predicted_bytes,
         max(models + _SCORES_BYTES, _weighing_bytes(run)),
         cluster,
         speeds,
@@ -326,7 +429,7 @@ def _annotate(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
 
 def _evaluate(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     """Predictions beside ids and labels; what leaves a part is one row of sums."""
-    methods = 4 + 3 * run.iterations
+    methods = 4 + run.later_methods * run.iterations
     read = run.ranked * methods * (run.predicted_bytes + _ROW_BYTES + 4 * run.labels_a_row)
     held = 2 * run.block_rows * run.predicted_bytes
     return _stage(
@@ -334,14 +437,16 @@ def _evaluate(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     )
 
 
-_STAGES: tuple[Callable[[Run, Cluster, Speeds], StagePlan], ...] = (
-    _ingest,
-    _train,
-    _embed,
-    _affinity,
-    _annotate,
-    _evaluate,
-)
+def _stages(run: Run) -> Iterator[Callable[[Run, Cluster, Speeds], StagePlan]]:
+    """An affinity that is learnt jointly has neither embeddings nor a G to store; that of x itself no embeddings."""
+    yield _ingest
+    yield _train
+    if run.embedded:
+        yield _embed
+    if run.stored:
+        yield _affinity
+    yield _annotate
+    yield _evaluate
 
 
 def _asked(run: Run, cluster: Cluster, dimension: int, within: bool) -> Asked:

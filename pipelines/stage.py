@@ -94,9 +94,12 @@ class Context:
 
 def _stage_of(name: str) -> str:
     """The command that makes a dataset, by its path in the run directory."""
-    folder, _, iteration = name.removeprefix("selection/").partition("/")[0].partition("-")
     stages = {"model": "train", "embeddings": "embed", "reweighted": "affinity", "predictions": "annotate"}
-    return f"{stages[folder]} --iteration={iteration}" if folder in stages else "ingest"
+    for folder in name.split("/"):  # the first may be that of a lane or of a fold
+        kind, _, iteration = folder.partition("-")
+        if kind in stages:
+            return f"{stages[kind]} --iteration={iteration}"
+    return "ingest"
 
 
 @contextmanager

@@ -13,13 +13,11 @@ of it in memory.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from awe_core.gate import Gate, affinity_scale
@@ -33,10 +31,12 @@ from pipelines.checkpoints import DiskCheckpoints
 from pipelines.config import LINEAR, Config
 from pipelines.errors import ConfigError
 from pipelines.example_blocks import DatasetBlocks
+from pipelines.fold_training import train_folds
 from pipelines.interruption import deferred_signals
 from pipelines.memory import Memory, held_beside_examples
-from pipelines.models import WARM, load_model, model_file
+from pipelines.models import is_trained, load_model, model_facts, model_file, model_tensors
 from pipelines.origin import Origin, begin_with, find_origin
+from pipelines.pairs import find_pairs
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, timed
 from schemas.errors import DataError
@@ -47,7 +47,7 @@ VERSION = 3
 
 _AFFINITY_FACTS = (
     *("kind", "n", "lambda_x", "median", "mode"),
-    *("lambda_y", "near_labels", "median_y", "leaf_rows", "leaf_labels"),
+    *("lambda_y", "near_labels", "median_y", "leaf_rows", "leaf_labels", "fold_medians"),
 )
 """Of the reweighted examples, those of a model that is trained on them; a kind has some."""
 
@@ -152,32 +152,47 @@ def _recipe(
 
 
 def main(context: Context, lane: Lane, iteration: int) -> None:
-    """Train model-T of a lane, unless it stands there."""
+    """Train model-T of a lane, unless it stands there; after Wsabie also the models of `affinity.folds`."""
+    _train_model(context, lane, iteration)
+    if iteration == 0 and context.config.folds:
+        datasets = _datasets(context, lane, 0)
+        facts = datasets["train"][1].facts
+        settings = train_settings(context.config, 0, facts, None)
+        train_folds(context, lane, [datasets[split] for split in lane.fit], settings)
+
+
+def _train_model(context: Context, lane: Lane, iteration: int) -> None:
+    """Model-T alone."""
     config, fs = context.config, context.fs
     datasets = _datasets(context, lane, iteration)
     facts = datasets["train"][1].facts
     selected = _selected(context, lane, iteration)
     settings = train_settings(config, iteration, facts, selected.facts if selected else None)
+    pairs = find_pairs(context, lane, iteration)
+    if pairs is not None:
+        settings = replace(settings, affinity=pairs.named)
     origin = find_origin(fs, config.train.init_from) if iteration == 0 and config.train.init_from else None
     warm = model_file(fs, lane.model(iteration - 1), iteration - 1) if iteration and settings.warm_start else None
     baselines = [method for method in config.methods(iteration, facts) if method in LINEAR]
     directory = lane.model(iteration)
-    inputs = _inputs(context, lane, iteration, datasets, warm, selected)
+    inputs = _inputs(context, lane, iteration, datasets, warm, selected) | (pairs.inputs if pairs else {})
 
     def recipe_for(kernel: KernelName) -> str:
         return _recipe(context, iteration, replace(settings, kernel=kernel), inputs, baselines, origin)
 
     recipe = recipe_for(settings.kernel_used)
-    found = find_model(fs, directory)
-    if found is not None and found.recipe == recipe and set(found.files) <= set(fs.names(directory)):
+    if is_trained(fs, directory, recipe):
         log.info(f"{context.short(directory)} is up to date, skipped")
         return
+    found = find_model(fs, directory)
     if found is not None and "init_from" in found.facts and config.train.init_from is None:
         raise ConfigError(
             f"{context.short(directory)} began with another run's model, and train.init_from is not given: give the "
             f"same --train.init_from=MODEL to keep it, or remove {directory}/model.json to train from scratch"
         )
 
+    if pairs is not None:
+        settings = replace(settings, affinity=pairs.listed(int(facts["dimension"]), int(facts["labels"])))
     started = warm is not None or origin is not None
     held = held_beside_examples(int(facts["dimension"]), int(facts["labels"]), settings, started)
     memory = Memory(config.train.memory, held)
@@ -250,21 +265,8 @@ def _write(
     extra: Mapping[str, Any],
     inputs: Mapping[str, str],
 ) -> None:
-    model = trained.model
-    tensors: dict[str, Mapping[str, np.ndarray]] = {"model": {"U": model.U, "V": model.V, **model.own}}
-    if model.accumulators:
-        tensors[WARM] = model.accumulators
-    kept = next((record for record in trained.history if record.epoch == trained.best_epoch), None)
-    facts: dict[str, Any] = {
-        "iteration": iteration,
-        "settings": {name: _json(value) for name, value in settings.what_decides().items()},
-        "seed": context.config.run.seed,
-        "inputs": dict(inputs),
-        "best_epoch": trained.best_epoch,
-        "warm_rate": trained.warm_rate,
-        "validation_p@1": kept.p_at_1 if kept else None,
-        "offset": model.offset,
-    }
+    tensors = model_tensors(trained.model)
+    facts = model_facts(trained, settings, context.config.run.seed, iteration, inputs)
     if gate is not None:
         facts |= {"scale": gate.scale, "bias": gate.bias}
         facts |= {name: examples.facts[name] for name in _AFFINITY_FACTS if name in examples.facts}
@@ -275,13 +277,9 @@ def _write(
     write_model(context.fs, directory, recipe, tensors, facts, history)
     if trained.warm_rate not in (None, settings.warm_rate):
         log.info(f"{context.short(directory)}: larger steps lost against the start: warm_rate = {trained.warm_rate:g}")
-    score = f", validation P@1 {100 * kept.p_at_1:.2f} %" if kept and kept.p_at_1 is not None else ""
+    p_at_1 = facts["validation_p@1"]
+    score = "" if p_at_1 is None else f", validation P@1 {100 * p_at_1:.2f} %"
     log.info(f"{context.short(directory)}: epoch {trained.best_epoch} kept{score}")
-
-
-def _json(value: Any) -> Any:
-    """JSON has no infinity."""
-    return "inf" if isinstance(value, float) and math.isinf(value) else value
 
 
 @contextmanager

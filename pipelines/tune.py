@@ -179,7 +179,8 @@ def _measured(context: Context, lane: Lane, iteration: int, method: str) -> dict
 
 def _wsabie(contexts: Mapping[int, Context]) -> Measure:
     def measure(number: int, settings: Mapping[str, Any], seed: int) -> tuple[dict[str, float], list[int]]:
-        context = _with(contexts[seed], settings, "wsabie")
+        without_folds = {**settings, "affinity.folds": 1}  # which are trained where a trial makes G by them
+        context = _with(contexts[seed], without_folds, "wsabie")
         lane = _lane(context, number)
         train.main(context, lane, 0)
         return _measured(context, lane, 0, "wsabie"), [_epochs(context, lane, 0)]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,10 @@ from schemas.filesystem import Draft, FileSystem
 _PIECE_BYTES = 1 << 24
 _MOST_HEADER_BYTES = 1 << 20
 
-Tensors = Mapping[str, NDArray[np.float32]]
+_KINDS = {"F32": "<f4", "I32": "<i4"}
+"""numpy's names of the numbers by those of safetensors: four bytes each."""
+
+Tensors = Mapping[str, NDArray[Any]]
 
 
 class TensorFileError(ValueError):
@@ -28,12 +31,19 @@ class TensorFileError(ValueError):
 
 
 def write_tensors(draft: Draft, tensors: Tensors) -> str:
-    """Write float32 arrays, in the order of their names; the sha256 of the file, whose bytes depend on them alone."""
+    """Write arrays of float32 or int32, in the order of their names; the sha256 of the file.
+
+    Its bytes depend on the arrays alone.
+    """
     header: dict[str, dict[str, object]] = {}
     end = 0
     for name in sorted(tensors):
         start, end = end, end + 4 * tensors[name].size
-        header[name] = {"dtype": "F32", "shape": list(tensors[name].shape), "data_offsets": [start, end]}
+        header[name] = {
+            "dtype": _name_of(tensors[name].dtype),
+            "shape": list(tensors[name].shape),
+            "data_offsets": [start, end],
+        }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256()
@@ -41,7 +51,8 @@ def write_tensors(draft: Draft, tensors: Tensors) -> str:
         digest.update(piece)
         draft.write(piece)
     for name in sorted(tensors):
-        flat = np.ascontiguousarray(tensors[name], dtype="<f4").reshape(-1)
+        kind = _KINDS[_name_of(tensors[name].dtype)]
+        flat = np.ascontiguousarray(tensors[name], dtype=kind).reshape(-1)
         for at in range(0, len(flat), _PIECE_BYTES // 4):
             content = flat[at : at + _PIECE_BYTES // 4].tobytes()
             digest.update(content)
@@ -49,13 +60,13 @@ def write_tensors(draft: Draft, tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def read_tensor_file(fs: FileSystem, path: str, sha256: str) -> dict[str, NDArray[np.float32]]:
+def read_tensor_file(fs: FileSystem, path: str, sha256: str) -> dict[str, NDArray[Any]]:
     """Read what `write_tensors` wrote, into arrays of their own.
 
     Raises
     ------
     FileNotFoundError
-    TensorFileError : the file's sha256 is another, or it holds no float32 arrays as its header says.
+    TensorFileError : the file's sha256 is another, or it holds no arrays of float32 or int32 as its header says.
     """
     digest = hashlib.sha256()
     with fs.open(path) as file:
@@ -64,15 +75,20 @@ def read_tensor_file(fs: FileSystem, path: str, sha256: str) -> dict[str, NDArra
         if digest.hexdigest() != sha256:
             raise TensorFileError("sha256 differs")
         file.seek(0)
-        shapes = _read_header(file)
-        found = {name: _read_array(file, shape) for name, shape in shapes.items()}
+        header = _read_header(file)
+        found = {name: _read_array(file, shape, kind) for name, (shape, kind) in header.items()}
         if file.read(1):
             raise TensorFileError("it is longer than its header says")
     return found
 
 
-def _read_header(file: BinaryIO) -> dict[str, tuple[int, ...]]:
-    """Shape by name, in the order of the bytes."""
+def _name_of(kind: np.dtype[Any]) -> str:
+    """What safetensors calls the four bytes of a number."""
+    return "I32" if kind.kind == "i" else "F32"
+
+
+def _read_header(file: BinaryIO) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and numpy's name of the numbers by name, in the order of the bytes."""
     length = file.read(8)
     size = int.from_bytes(length, "little")
     if len(length) < 8 or size > _MOST_HEADER_BYTES:
@@ -86,15 +102,19 @@ def _read_header(file: BinaryIO) -> dict[str, tuple[int, ...]]:
         end = 0
         for name, entry in ordered:
             start, end = end, end + 4 * math.prod(shapes[name])
-            if entry["dtype"] != "F32" or entry["data_offsets"] != [start, end] or min(shapes[name], default=0) < 0:
-                raise TensorFileError(f"{name} is not an array of float32 behind the one before it")
+            if (
+                entry["dtype"] not in _KINDS
+                or entry["data_offsets"] != [start, end]
+                or min(shapes[name], default=0) < 0
+            ):
+                raise TensorFileError(f"{name} is not an array of float32 or int32 behind the one before it")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TensorFileError(str(error) or "the header is no JSON of tensors") from error
-    return shapes
+    return {name: (shapes[name], _KINDS[entry["dtype"]]) for name, entry in ordered}
 
 
-def _read_array(file: BinaryIO, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    array = np.empty(shape, dtype="<f4")
+def _read_array(file: BinaryIO, shape: tuple[int, ...], kind: str) -> NDArray[Any]:
+    array = np.empty(shape, dtype=kind)
     flat = array.reshape(-1).view(np.uint8)
     at = 0
     while at < len(flat):

@@ -116,9 +116,17 @@ class Joint(ABC):
     of_features: ClassVar[bool] = False
     """Whether it compares the features of x with one another, so that an x of one feature makes no sense."""
 
+    fixed: ClassVar[tuple[str, ...]] = ()
+    """Names of own tensors that no step changes: every training begins with those that it is given."""
+
     @property
     def width(self) -> int:
         """Numbers that a feature, and a label, has in its own tensors."""
+        return 0
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Bytes of its fixed tensors."""
         return 0
 
     def first_tensors(self, dimension: int, labels: int, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:

@@ -11,12 +11,13 @@ from awe_core.affinities.joint import Joint
 from awe_core.affinities.linear_sigmoid import LinearSigmoid
 from awe_core.affinities.low_rank import LowRank
 from awe_core.affinities.max import Max
+from awe_core.affinities.pair_matrix import PairMatrix
 from awe_core.affinities.sigmoid import Sigmoid
 from awe_core.affinities.top_k import TopK
 
-JointKind = Literal["constant", "linear-sigmoid", "sigmoid", "max", "top-k", "low-rank"]
+JointKind = Literal["constant", "linear-sigmoid", "sigmoid", "max", "top-k", "low-rank", "pair-matrix"]
 JOINT_KINDS: dict[str, type[Joint]] = {
-    affinity.kind: affinity for affinity in (Constant, LinearSigmoid, Sigmoid, Max, TopK, LowRank)
+    affinity.kind: affinity for affinity in (Constant, LinearSigmoid, Sigmoid, Max, TopK, LowRank, PairMatrix)
 }
 
 

@@ -24,6 +24,8 @@ from awe_core.affinities.neighbour_labels import FromNeighbours, Mode
 
 NeighbourKind = Literal["knn", "rbf", "hybrid", "latent-rbf"]
 StoredKind = NeighbourKind | Literal["cluster"]
+OF_EMBEDDING = ("knn", "hybrid", "latent-rbf")
+"""Those made of neighbours in Ux: where U was fitted to a row's own labels, its G looks better than a new row's."""
 
 
 def from_neighbours(kind: str, mode: Mode, lambda_y: float, near_labels: NearLabels | None) -> FromNeighbours:

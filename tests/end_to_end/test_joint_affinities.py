@@ -17,7 +17,12 @@ from tests.end_to_end.test_kinds_of_data import interactions
 
 @pytest.mark.parametrize(
     ("kind", "own"),
-    [("linear-sigmoid", "--affinity.beta=0.25"), ("top-k", "--affinity.k=3"), ("low-rank", "--affinity.rank=2")],
+    [
+        ("linear-sigmoid", "--affinity.beta=0.25"),
+        ("top-k", "--affinity.k=3"),
+        ("low-rank", "--affinity.rank=2"),
+        ("pair-matrix", "--affinity.other=0.5"),
+    ],
 )
 def test_interactions(tmp_path: Path, kind: str, own: str) -> None:
     run, flags = tmp_path / "run", [*interactions(tmp_path), "--data.x=history", f"--affinity.kind={kind}", own]
@@ -34,10 +39,12 @@ def test_interactions(tmp_path: Path, kind: str, own: str) -> None:
     fs, directory = BeamFileSystem(), str(run / "model-1")
     model = load_model(fs, directory, model_file(fs, directory, 1), warm=True)
     assert model.joint == joint_named(kind, described["settings"]["affinity"])
-    assert {tensor: values.shape for tensor, values in model.own.items()} == (
-        {"g": (40, 2), "h": (40, 2)} if kind == "low-rank" else {}
-    )
-    assert set(model.accumulators) == {"U", "V", *model.own}
+    tensors = {
+        "low-rank": {"g": (40, 2), "h": (40, 2)},
+        "pair-matrix": {"pair_starts": (41,), "pair_labels": (1600,), "pair_weights": (1600,)},
+    }
+    assert {tensor: values.shape for tensor, values in model.own.items()} == tensors.get(kind, {})
+    assert set(model.accumulators) == {"U", "V", *(tensor for tensor in model.own if not tensor.startswith("pair_"))}
     assert np.isfinite(model.f(np.eye(40, dtype=np.float32))).all()
     assert WARM in {Path(file).stem for file in described["files"]}
     again = awe("run", f"--run={run}", *flags)

@@ -16,6 +16,13 @@ def sigmoid(z: float) -> float:
     return 1 / (1 + math.exp(-z))
 
 
+def _given(affinity: Mapping[str, Any], own: Mapping[str, Array], feature: int, label: int) -> float:
+    """G of a pair as the three tensors list it."""
+    start, stop = (int(place) for place in own["pair_starts"][feature : feature + 2])
+    listed = dict(zip(own["pair_labels"][start:stop].tolist(), own["pair_weights"][start:stop].tolist(), strict=True))
+    return float(listed.get(label, affinity["other"]))
+
+
 def score(affinity: Mapping[str, Any], x: Array, y: int, U: Array, V: Array, own: Mapping[str, Array]) -> float:
     """Weston, Weiss, Yee 2014: `affinity` names the kind and its parameters."""
     z = [float(x[i] * (U[i] @ V[y])) for i in range(len(x))]
@@ -24,6 +31,8 @@ def score(affinity: Mapping[str, Any], x: Array, y: int, U: Array, V: Array, own
         return math.fsum(sigmoid(part) * part for part in z)
     if kind == "low-rank":
         return math.fsum(sigmoid(float(own["g"][i] @ own["h"][y])) * part for i, part in enumerate(z))
+    if kind == "pair-matrix":
+        return math.fsum(_given(affinity, own, i, y) * part for i, part in enumerate(z))
     if kind == "constant":
         return float(affinity["c"]) * linear
     if kind == "linear-sigmoid":

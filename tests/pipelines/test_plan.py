@@ -61,6 +61,14 @@ def test_the_counts_and_the_speeds_of_a_run_are_its_own(digits: Path) -> None:
     assert plan["speeds"]["join"]["per_pair"] > 0
 
 
+def test_the_kind_is_that_of_the_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    awe("ingest", f"--run={run}", *DIGITS, "--affinity.kind=top-k")
+    plan = json.loads(awe("plan", f"--run={run}", "--json").stdout)
+    assert plan["run"]["kind"] == "top-k"
+    assert [stage["name"] for stage in plan["stages"]] == ["ingest", "train", "annotate", "evaluate"]
+
+
 def test_options_go_before_the_counts_of_the_run(digits: Path) -> None:
     plan = json.loads(awe("plan", f"--run={digits}", "--rows=2000000", "--memory=32GiB", "--json").stdout)
     assert (plan["run"]["train"], plan["run"]["dimension"]) == (2_000_000, 64)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from awe_core.knn.plan import Asked, plans
+from pipelines.config import KINDS
 from pipelines.run_plan import Cluster, Run, Speeds, StagePlan, flops_of_pair, run_plan
 
 GIB = 2**30
@@ -30,6 +32,9 @@ def runs(draw: st.DrawFn) -> Run:
         k=draw(st.integers(1, 50)),
         iterations=draw(st.integers(0, 3)),
         epochs=draw(st.integers(1, 50)),
+        kind=draw(st.sampled_from(KINDS)),
+        folds=draw(st.integers(0, 5)),
+        first=draw(st.booleans()),
         files=draw(st.integers(1, 1000)),
     )
 
@@ -72,7 +77,8 @@ def test_what_does_not_fit_is_refused_in_a_line_that_says_what_would(run: Run, c
 @given(runs(), clusters)
 def test_the_joins_are_those_of_the_joins_own_plan(run: Run, cluster: Cluster) -> None:
     for stage in made(run, cluster):
-        assert bool(stage.joins) == (stage.name == "annotate" or (stage.name == "affinity" and run.iterations > 0))
+        joined = stage.name == "annotate" or (stage.name == "affinity" and run.kind != "cluster")
+        assert bool(stage.joins) == joined
         for join in stage.joins:
             assert stage.shuffle_bytes >= join.shuffle_bytes
             assert stage.worker_bytes >= join.worker_bytes
@@ -92,7 +98,7 @@ def test_only_training_stays_on_one_machine(run: Run, cluster: Cluster) -> None:
     ten = {stage.name: stage for stage in made(run, replace(cluster, workers=10, in_process=False))}
     if one and ten:
         assert ten["train"] == one["train"]
-        assert all(ten[name].seconds <= one[name].seconds for name in ("ingest", "embed", "evaluate"))
+        assert all(ten[name].seconds <= one[name].seconds for name in one if name in ("ingest", "embed", "evaluate"))
 
 
 def test_a_pair_of_cifar_takes_the_products_that_docs_trainer_counts() -> None:
@@ -113,6 +119,61 @@ def test_the_join_of_affinity_is_asked_for_the_base_the_others_and_the_sample() 
     stages = {stage.name: stage for stage in run_plan(CIFAR, cluster, Speeds())}
     asked = Asked(45_000, True, 25_000, 128, 100, 2, 8 * GIB - 390_000_000, parts=3, id_bytes=4, own_process=True)
     assert stages["affinity"].joins == (plans(asked)[0],)
+
+
+@pytest.mark.parametrize(
+    ("kind", "iterations", "left_out"),
+    [
+        ("knn", 1, set()),
+        ("cluster", 1, set()),
+        ("rbf", 1, {"embed"}),
+        ("sigmoid", 1, {"embed", "affinity"}),
+        ("pair-matrix", 1, {"embed", "affinity"}),
+        ("knn", 0, {"embed", "affinity"}),
+    ],
+)
+def test_a_plan_has_the_stages_that_the_kind_has(kind: Any, iterations: int, left_out: set[str]) -> None:
+    every = ["ingest", "train", "embed", "affinity", "annotate", "evaluate"]
+    found = run_plan(replace(CIFAR, kind=kind, iterations=iterations), Cluster(2, 1, 8 * GIB), Speeds())
+    assert [stage.name for stage in found] == [name for name in every if name not in left_out]
+
+
+def test_the_rbf_of_the_input_space_is_joined_there() -> None:
+    dense, sparse = replace(CIFAR, kind="rbf"), replace(CIFAR, kind="rbf", nonzeros=30)
+    cluster, rows = Cluster(2, 1, 8 * GIB), {"base_rows": 45_000, "query_rows": 25_000}
+    given = {"n": 100, "workers": 2, "worker_bytes": 8 * GIB - 390_000_000, "parts": 3, "id_bytes": 4}
+    for run, dimension, within in ((dense, 474, True), (sparse, 30, False)):
+        asked = Asked(**rows, **given, within=within, dimension=dimension, own_process=True)
+        stages = {stage.name: stage for stage in run_plan(run, cluster, Speeds())}
+        assert stages["affinity"].joins == (plans(asked)[0],)
+
+
+def test_clusters_take_a_way_down_a_tree_in_place_of_a_join() -> None:
+    cluster = Cluster(2, 1, 8 * GIB)
+    leaves, knn = (run_plan(replace(CIFAR, kind=kind), cluster, Speeds())[3] for kind in ("cluster", "knn"))
+    assert leaves.flops == 2 * 8 * 3 * 128 * (45_000 + 60_000)  # three levels of eight are enough for 90 leaves
+    assert leaves.seconds < knn.seconds / 2
+
+
+def test_folds_are_trained_on_the_others_and_joined_with_them() -> None:
+    cluster, folds = Cluster(2, 1, 8 * GIB), 5
+    off, on = (run_plan(replace(CIFAR, folds=f), cluster, Speeds()) for f in (0, folds))
+    pairs = 25 * 45_000
+    assert on[1].flops - off[1].flops == pytest.approx((folds - 1) * pairs * flops_of_pair(CIFAR))
+    assert on[2].written_bytes - off[2].written_bytes == folds * 45_000 * (16 + 4 * 128 + 4)
+    whole, *of_folds = on[3].joins
+    assert len(of_folds) == folds
+    assert {join.pairs for join in of_folds} == {36_000 * (9_000 + 10_000)}
+    assert whole.pairs == 45_000 * 25_000
+
+
+def test_an_affinity_that_is_learnt_costs_what_its_f_does() -> None:
+    cluster = Cluster(2, 1, 8 * GIB)
+    plan = {kind: run_plan(replace(CIFAR, kind=kind), cluster, Speeds()) for kind in ("constant", "top-k", "knn")}
+    wsabie = run_plan(replace(CIFAR, iterations=0), cluster, Speeds())
+    assert plan["constant"][1].flops == pytest.approx(2 * wsabie[1].flops)
+    assert plan["top-k"][1].flops > 20 * plan["constant"][1].flops  # every label is scored for 474 features
+    assert plan["constant"][-1].read_bytes < plan["knn"][-1].read_bytes
 
 
 def test_several_raw_files_make_wide_ids_that_cross_the_shuffle() -> None:

@@ -19,6 +19,7 @@ TENSORS = {
     "U": np.array([[0.1, -0.0]], np.float32),
     "none": np.zeros((0, 5), np.float32),
     "one": np.array(7, np.float32),
+    "whole": np.array([2**31 - 1, -1, 16_777_217], np.int32),
 }
 
 
@@ -26,7 +27,8 @@ def same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
     assert left.keys() == right.keys()
     for name, array in left.items():
         assert array.shape == right[name].shape
-        assert np.asarray(array, np.float32).tobytes() == np.asarray(right[name], np.float32).tobytes()
+        assert array.dtype == right[name].dtype
+        assert array.tobytes() == right[name].tobytes()
 
 
 @pytest.mark.parametrize("piece", [4, 16, 1 << 24])

@@ -20,6 +20,7 @@ from awe_core.affinities.kth_largest import kth_largest
 from awe_core.affinities.linear_sigmoid import LinearSigmoid
 from awe_core.affinities.low_rank import LowRank
 from awe_core.affinities.max import Max
+from awe_core.affinities.pair_matrix import PairMatrix
 from awe_core.affinities.sigmoid import Sigmoid
 from awe_core.affinities.top_k import TopK
 from awe_core.draw_numbers import DrawNumbers
@@ -33,6 +34,8 @@ from tests.oracles import joint as equation
 from tests.oracles import warp as oracle
 
 KERNEL = kernel_named("numpy")
+D, LABELS, FEATURES = 3, 6, 9
+LISTED = sp.random(FEATURES, LABELS, 0.4, format="csr", random_state=0, dtype=np.float32)
 AFFINITIES = [
     Constant(2.0),
     LinearSigmoid(1.0, 0.25),
@@ -42,11 +45,13 @@ AFFINITIES = [
     TopK(3),
     TopK(50),
     LowRank(2),
+    PairMatrix(0.0, "some", LISTED),
+    PairMatrix(0.75, "some", LISTED),
+    PairMatrix(0.5, "none", sp.csr_matrix(LISTED.shape, dtype=np.float32)),
 ]
-D, LABELS = 3, 6
 
 
-def features(kind: str, d: int = 9, rows: int = 5) -> np.ndarray:
+def features(kind: str, d: int = FEATURES, rows: int = 5) -> np.ndarray:
     """float64 [rows, d]: dense, or with zeros, with one row of them alone."""
     x = np.random.default_rng(1).normal(size=(rows, d))
     if kind == "sparse":
@@ -55,9 +60,10 @@ def features(kind: str, d: int = 9, rows: int = 5) -> np.ndarray:
     return x
 
 
-def point(affinity: joint.Joint, d: int = 9, seed: int = 0) -> Point:
+def point(affinity: joint.Joint, d: int = FEATURES, seed: int = 0) -> Point:
     rng = np.random.default_rng(seed)
-    own = {name: rng.normal(size=tensor.shape) for name, tensor in affinity.first_tensors(d, LABELS, rng).items()}
+    first = affinity.first_tensors(d, LABELS, rng)
+    own = {name: first[name] if name in affinity.fixed else rng.normal(size=first[name].shape) for name in first}
     return Point(rng.normal(size=(d, D)), rng.normal(size=(LABELS, D)), own)
 
 
@@ -113,7 +119,7 @@ def test_the_gradient_is_that_of_finite_differences(affinity, kind):
             return float((weight * of_equation(affinity, x, Point(there["U"], there["V"], own), labels)).sum())
 
         np.testing.assert_allclose(found, differences(weighed, tensors[name]), rtol=1e-5, atol=1e-7)
-    assert set(made.own) == set(at.own)
+    assert set(made.own) == set(at.own) - set(affinity.fixed)
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
@@ -126,7 +132,7 @@ def test_a_pools_gradient_is_that_of_its_labels_one_by_one(affinity, kind):
     for found, expected, tensor in [
         (of_pool.U, one_by_one.U, at.U),
         (of_pool.V, one_by_one.V, at.V),
-        *[(of_pool.own[name], one_by_one.own[name], at.own[name]) for name in at.own],
+        *[(of_pool.own[name], one_by_one.own[name], at.own[name]) for name in one_by_one.own],
     ]:
         np.testing.assert_allclose(added(found, tensor), added(expected, tensor), rtol=1e-10, atol=1e-10)
 
@@ -227,6 +233,9 @@ def test_the_kth_largest_counts_the_features_that_x_lacks(k):
         lambda: TopK(0),
         lambda: LowRank(0),
         lambda: Constant(0.0),
+        lambda: PairMatrix(-1.0),
+        lambda: PairMatrix(listed=-LISTED),
+        lambda: PairMatrix(listed=math.nan * LISTED),
     ],
 )
 def test_parameters_out_of_range_are_refused(wrong):

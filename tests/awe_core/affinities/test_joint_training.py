@@ -15,6 +15,7 @@ from awe_core.affinities.constant import Constant
 from awe_core.affinities.linear_sigmoid import LinearSigmoid
 from awe_core.affinities.low_rank import LowRank
 from awe_core.affinities.max import Max
+from awe_core.affinities.pair_matrix import PairMatrix
 from awe_core.affinities.sigmoid import Sigmoid
 from awe_core.affinities.top_k import TopK
 from awe_core.checkpoint import Checkpoint
@@ -26,8 +27,9 @@ from awe_core.validation import precision_at_1
 from tests.awe_core.blocks import InMemory, block
 
 SETTINGS = TrainSettings(D=6, C=2.0, learning_rate=0.2, batch=16, epochs=5, patience=5, kernel="numpy", threads=1)
-AFFINITIES = [Constant(0.5), LinearSigmoid(1.0, 0.25), Sigmoid(), Max(), TopK(3), LowRank(2)]
 ITEMS = 12
+PAIRS = PairMatrix(0.5, "random", sp.random(ITEMS, ITEMS, 0.5, format="csr", random_state=0, dtype=np.float32))
+AFFINITIES = [Constant(0.5), LinearSigmoid(1.0, 0.25), Sigmoid(), Max(), TopK(3), LowRank(2), PAIRS]
 
 
 def histories(users: int, seed: int, held: int = 0) -> InMemory:
@@ -90,7 +92,7 @@ def small_sub_blocks(monkeypatch):
     monkeypatch.setattr(optimisers, "_ROWS_OF_A_TASK", 2)
 
 
-@pytest.mark.parametrize(("affinity", "sampler"), [(TopK(3), "rounds"), (LowRank(2), "pooled")])
+@pytest.mark.parametrize(("affinity", "sampler"), [(TopK(3), "rounds"), (LowRank(2), "pooled"), (PAIRS, "pooled")])
 def test_the_number_of_threads_does_not_change_a_bit(affinity, sampler, small_sub_blocks):
     one, four = (content(fitted(affinity, threads=n, epochs=2, sampler=sampler).model) for n in (1, 4))
     assert one == four
@@ -127,7 +129,7 @@ class Disk:
         return self.marked
 
 
-@pytest.mark.parametrize("affinity", [TopK(3), LowRank(2)])
+@pytest.mark.parametrize("affinity", [TopK(3), LowRank(2), PAIRS])
 def test_killed_it_goes_on_to_the_same_bytes(affinity):
     settings = replace(SETTINGS, affinity=affinity, leave_one_out=True, epochs=3)
     given = (histories(60, 0), histories(40, 1, held=1), ITEMS, ITEMS, settings)

@@ -1,0 +1,146 @@
+"""The pair matrix: an affinity of every (feature, label) pair, given before the training and not changed by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from awe_core.affinities.joint import (
+    FeatureRuns,
+    Floats,
+    Index,
+    Joint,
+    JointGradient,
+    Point,
+    products,
+    through_products,
+)
+from awe_core.feature_rows import RowGradient
+from awe_core.kernels import Kernel
+from awe_core.ranking import rank_all
+from awe_core.rows import entry_positions, row_of_entry, runs
+
+STARTS, LABELS, WEIGHTS = "pair_starts", "pair_labels", "pair_weights"
+_FEATURES_AT_ONCE = 1024
+_PAIRS_AT_ONCE = 1 << 15
+
+
+@dataclass(frozen=True)
+class PairMatrix(Joint):
+    """f(x, y) = Σᵢ G_iy zᵢ, zᵢ = xᵢUᵢᵀVy, with a sparse G [d, Y] (Weston, Weiss, Yee 2014).
+
+    Scoring all labels costs D for every listed pair of x's features, and a product with V where `other` is not 0.
+
+    Attributes
+    ----------
+    other : G of the pairs that are not listed, 0 or more.
+    source : what the listed ones are, as a recipe names it.
+    listed : CSR float32 [d, Y], indices sorted: what a training begins with. A trained model has them as tensors.
+    """
+
+    kind: ClassVar[str] = "pair-matrix"
+    fixed: ClassVar[tuple[str, ...]] = (STARTS, LABELS, WEIGHTS)
+    other: float = 0.0
+    source: str = ""
+    listed: sp.csr_matrix | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.other < np.inf:
+            raise ValueError(f"affinity.other must be 0 or more, not {self.other}")
+        if self.listed is not None and not ((self.listed.data >= 0) & (self.listed.data < np.inf)).all():
+            raise ValueError("the weights of pairs must be numbers of 0 or more")
+
+    @property
+    def fixed_bytes(self) -> int:
+        return 0 if self.listed is None else 8 * self.listed.nnz + 4 * self.listed.shape[0]
+
+    def described(self) -> dict[str, Any]:
+        return {"kind": self.kind, "other": self.other, "source": self.source}
+
+    def first_tensors(self, dimension: int, labels: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """Raises ValueError where no pairs are given, or pairs of other features and labels."""
+        given = None if self.listed is None else self.listed.shape
+        if self.listed is None or given != (dimension, labels):
+            raise ValueError(f"the pairs are of {given} features and labels, and the data of {(dimension, labels)}")
+        parts = self.listed.indptr, self.listed.indices, self.listed.data
+        kinds = np.int32, np.int32, np.float32
+        return {name: part.astype(kind) for name, part, kind in zip(self.fixed, parts, kinds, strict=True)}
+
+    def scores(self, x: FeatureRuns, at: Point, labels: Index, kernel: Kernel) -> Floats:
+        z = products(x.embedded(at.U), at.V, labels[x.row], kernel)
+        return x.sums(self._affinity(at, x, labels).astype(z.dtype) * z)
+
+    def gradient(self, x: FeatureRuns, at: Point, labels: Index, weight: Floats, kernel: Kernel) -> JointGradient:
+        by_z = weight[x.row] * self._affinity(at, x, labels).astype(weight.dtype)
+        return JointGradient(*through_products(x, by_z, x.embedded(at.U), x.value, at.V, labels))
+
+    def pool_scores(self, x: FeatureRuns, at: Point, pool: slice | Index) -> Floats:
+        embedded, V = x.embedded(at.U), at.V[pool]
+        above = self._above_other(at, x, pool)
+        entry, values = row_of_entry(above), np.empty(above.nnz, V.dtype)
+        for some in runs(above.nnz, _PAIRS_AT_ONCE):
+            values[some] = np.einsum("pd,pd->p", embedded[entry[some]], V[above.indices[some]])
+        values *= above.data
+        # Of a row's features one run of entries: a label that stands there several times is added up.
+        f = sp.csr_matrix((values, above.indices, above.indptr[x.starts]), (len(x), len(V))).toarray()
+        return np.asarray(f + V.dtype.type(self.other) * (x.sums(embedded) @ V.T) if self.other else f)
+
+    def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
+        embedded, V = x.embedded(at.U), at.V[pool]
+        by_z = self._above_other(at, x, pool)
+        by_z.data *= weight[x.row[row_of_entry(by_z)], by_z.indices]
+        by_embedded, by_V = by_z @ V, by_z.T @ embedded
+        if self.other:
+            rest = V.dtype.type(self.other) * weight
+            by_embedded = by_embedded + (rest @ V)[x.row]
+            by_V = by_V + rest.T @ x.sums(embedded)
+        return JointGradient(x.by_feature(x.value[:, None] * by_embedded), RowGradient(pool, np.asarray(by_V)))
+
+    def _affinity(self, at: Point, x: FeatureRuns, labels: Index) -> Floats:
+        """G of every entry of x and the labels of its row: [entries, n]."""
+        wanted, listed = labels[x.row], _matrix(at)[x.feature]
+        entry = np.broadcast_to(np.arange(len(wanted))[:, None], wanted.shape)
+        found = entry_positions(listed, entry, wanted)
+        G = np.full(wanted.shape, self.other, at.V.dtype)
+        G[found >= 0] = listed.data[found[found >= 0]]
+        return G
+
+    def _above_other(self, at: Point, x: FeatureRuns, pool: slice | Index) -> sp.csr_matrix:
+        """G less `other` of the listed pairs of every entry of x and the labels of a pool: CSR [entries, pool]."""
+        above = sp.csr_matrix(_matrix(at)[x.feature][:, pool], dtype=at.V.dtype)
+        above.data -= above.dtype.type(self.other)
+        return above
+
+
+def _matrix(at: Point) -> sp.csr_matrix:
+    """The listed pairs, without a copy."""
+    parts = at.own[WEIGHTS], at.own[LABELS], at.own[STARTS]
+    return sp.csr_matrix(parts, shape=(len(at.U), len(at.V)))
+
+
+def pairs_of_model(U: NDArray[np.float32], V: NDArray[np.float32], most: int) -> sp.csr_matrix:
+    """G of an earlier model: σ(UᵢᵀVy) for the labels that go best with a feature.
+
+    Parameters
+    ----------
+    U, V : float32 [d, D] and [Y, D].
+    most : labels of a feature, those with the highest UᵢᵀVy, ties by label.
+
+    Returns
+    -------
+    CSR float32 [d, Y], indices sorted.
+    """
+    rows = []
+    for features in runs(len(U), _FEATURES_AT_ONCE):
+        scores = (U[features] @ V.T).astype(np.float64)
+        best = rank_all(scores, sp.csr_matrix(scores.shape), most)
+        weights = expit(best.scores).astype(np.float32)
+        rows.append(sp.csr_matrix((weights, best.labels, best.indptr), shape=scores.shape))
+    pairs = sp.csr_matrix(sp.vstack(rows, format="csr"))
+    pairs.sort_indices()
+    return pairs

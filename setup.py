@@ -32,9 +32,11 @@ setup(
         "tune": ["optuna>=4.2,<6"],
         "test": [
             "boto3>=1.34,<2",
+            "duckdb>=1.1",
             "hypothesis>=6.100,<7",
             "mypy>=1.13",
             "optuna>=4.2,<6",
+            "pandas>=2.2",
             "psutil>=5.9",
             "pytest>=8.2",
             "pytest-timeout>=2.3",

@@ -391,4 +391,5 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
         if config.affinity.by_neighbours:
             queries = [split.vectors for split in todo if not source.folds or split.vectors not in base]
             cut = shards_of(fs, base, queries, config.affinity, context.options, config.affinity.recall)
-        context.job(f"affinity-{iteration}", lambda pipeline: build(pipeline, context, source, todo, cut))
+        rows = sum(split.examples.manifest.rows for split in todo)
+        context.job(f"affinity-{iteration}", lambda pipeline: build(pipeline, context, source, todo, cut), rows)

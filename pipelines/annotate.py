@@ -294,7 +294,8 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     if not todo:
         return
     with timed(context.short(lane.predictions(iteration, "", ""))):
-        table = context.job(f"annotate-{iteration}", lambda pipeline: build(pipeline, context, todo, base))
+        rows = sum(split.source.manifest.rows for split in todo)
+        table = context.job(f"annotate-{iteration}", lambda pipeline: build(pipeline, context, todo, base), rows)
     joined = sum(split.source.manifest.rows for split in todo if split.ranker.method == "knn")
     for split in todo:
         method, rows = split.ranker.method, split.source.manifest.rows

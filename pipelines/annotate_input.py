@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from pipelines import counters
 from pipelines.config import Config
-from pipelines.dataset_writer import CommitDatasets, DatasetPlan, is_current
+from pipelines.dataset_writer import CommitDatasets, DatasetPlan, is_current, refuse_other
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
 from pipelines.filesystem import BeamFileSystem
@@ -165,6 +165,7 @@ def main(options: PipelineOptions, request: Request) -> str:
     fs, files = run.context.fs, _files(run, request)
     k = request.k or run.config.evaluate.k
     plan = _plan(run, files, k, request.output.rstrip("/"))
+    refuse_other(fs, plan, "--output")
     if is_current(fs, plan.directory, plan.recipe):
         return plan.directory
     transform = AnnotateFiles(fs, files, run, k, plan)
@@ -182,7 +183,8 @@ def _files(run: ExistingRun, request: Request) -> list[RawFile]:
     paths = [path if "://" in path else os.path.abspath(path) for path in request.inputs]
     data = {"train": paths, "format": request.format}
     config = Config.model_validate({"data": data})
-    files = [replace(file, given=replace(file.given, labelled=False)) for file in find_files(run.context.fs, config)]
+    found = find_files(run.context.fs, config, ("train",), {"train": "--input"})
+    files = [replace(file, given=replace(file.given, labelled=False)) for file in found]
     for file in files:
         if file.has_interactions:
             raise ConfigError(

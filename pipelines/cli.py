@@ -1,14 +1,12 @@
 """The program `awe`: one command a stage, `awe run` for all of them.
 
-Every command takes --config, --run, configuration keys as --section.key=value, and Beam's own options as they are.
-Exit status: 2 for a wrong configuration or command line, before any work; 1 where data, disk or a job failed; 143 and
-130 after SIGTERM and SIGINT.
+Every command of a stage takes --config, --run, configuration keys as --section.key=value, and Beam's own options as
+they are. `pipelines.manual` has what the help says of the program, and the exit status.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -36,9 +34,11 @@ from pipelines import (
 from pipelines.annotate_input import FORMATS as NEW_ROWS
 from pipelines.commands import COMMANDS
 from pipelines.config import KINDS, Config, load_config, parse_overrides
-from pipelines.errors import ConfigError, DataError, JobError, StoreError
+from pipelines.errors import ConfigError, DataError, JobError
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import RUNNERS, TemplateWritten, pipeline_options
+from pipelines.manual import EXIT, PROGRAM, SETTINGS, Manual
+from pipelines.option_types import Bytes, Finite, Location
 from pipelines.run_directory import Lane, RunDirectory
 from pipelines.run_plan import Cluster
 from pipelines.stage import Context
@@ -52,18 +52,39 @@ STAGES: dict[str, tuple[Stage, int]] = {
 }
 """Stages of an iteration, and the first one that has the stage; `annotate` has a command of its own below."""
 
+
+def _be_quiet(context: click.Context, parameter: click.Parameter, quiet: bool) -> None:
+    if quiet:
+        log.be_quiet()
+
+
+QUIET = click.option(
+    "--quiet", is_flag=True, is_eager=True, expose_value=False, callback=_be_quiet, help="No progress, only errors."
+)
+RUNNER = click.option(
+    "--runner",
+    type=Location(),
+    default="in-process",
+    show_default=True,
+    metavar="NAME",
+    help=f"Beam runner: {', '.join(RUNNERS)}, or one of Beam's own names.",
+)
 _OPTIONS = [
-    click.option("--config", "config_path", metavar="FILE", help="TOML of the experiment; defaults where not given."),
-    click.option("--run", "run_root", metavar="DIR", required=True, help="Run directory: a path or a URI."),
     click.option(
-        "--runner",
-        default="in-process",
-        show_default=True,
-        metavar="NAME",
-        help=f"Beam runner: {', '.join(RUNNERS)}, or one of Beam's own names.",
+        "--config",
+        "config_path",
+        type=Location(),
+        metavar="FILE",
+        help="TOML of the experiment, a path or a URI.  [default: every key's own default]",
     ),
-    click.argument("flags", nargs=-1, type=click.UNPROCESSED),
+    click.option("--run", "run_root", metavar="DIR", required=True, help="Run directory: a path or a URI."),
+    RUNNER,
+    QUIET,
+    click.argument("flags", nargs=-1, type=click.UNPROCESSED, metavar="[--section.key=VALUE]…"),
 ]
+_RESULTS_AS_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="The results as JSON: fractions; nothing else is on standard output."
+)
 _PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": True}
 
 
@@ -71,12 +92,13 @@ def _command(name: str, summary: str) -> Callable[[Callable[..., None]], click.C
     def decorate(function: Callable[..., None]) -> click.Command:
         for option in reversed(_OPTIONS):
             function = option(function)
-        return cli.command(name, help=summary, context_settings=_PASS_ON)(function)
+        made = cli.command(name, help=summary, epilog=f"{SETTINGS}\n\n{EXIT}", context_settings=_PASS_ON)
+        return made(function)
 
     return decorate
 
 
-@click.group(help=__doc__)
+@click.group(cls=Manual, help=PROGRAM, epilog=EXIT, context_settings={"max_content_width": 100})
 @click.version_option(package_name="affinity-weighted-embedding", prog_name="awe")
 def cli() -> None:
     """All commands."""
@@ -86,32 +108,22 @@ def _context(config_path: str | None, run_root: str, runner: str, flags: Sequenc
     """Check configuration, command line and run directory before any work."""
     ours = [flag for flag in flags if flag.startswith("--") and "." in flag.partition("=")[0]]
     beams = [flag for flag in flags if flag not in ours]
-    stray = [flag for flag in beams if not flag.startswith("--")]
-    if stray:
-        raise ConfigError(f"{stray[0]}: neither a flag nor the value of one; write --name=value")
     fs = BeamFileSystem()
     options = pipeline_options(runner, beams)
     FileSystems.set_options(options)
     config = load_config(fs, config_path, parse_overrides(ours))
-    return Context(config, _run_directory(run_root), fs, options)
+    return Context(config, RunDirectory.at(run_root), fs, options)
 
 
-def _run_directory(root: str) -> RunDirectory:
-    """Raises ConfigError where the run cannot be there."""
-    if not root.rstrip("/"):
-        raise ConfigError(f"--run={root}: name a directory for the run")
-    try:
-        local = FileSystems.get_scheme(root) is None
-        FileSystems.get_filesystem(root)
-        BeamFileSystem().join(root)
-    except (ValueError, StoreError) as error:
-        raise ConfigError(f"--run={root}: {error}; install what Beam needs for that scheme, or give a path") from None
-    if local and os.path.isfile(root):
-        raise ConfigError(f"--run={root}: is a file; name a directory for the run")
-    return RunDirectory(root.rstrip("/"))
+@_command(
+    "ingest",
+    """Raw files → examples, labels, rejects.
 
-
-@_command("ingest", "Raw files → examples, labels, rejects.")
+    Reads the files of data.train, data.validation and data.test (a fraction is held out of train by hash), and writes
+    RUN/examples/{train,validation,test}, RUN/labels, RUN/rejects (rows that cannot be examples: file, line, reason) and
+    RUN/scaling.
+    """,
+)
 def _ingest(config_path: str | None, run_root: str, runner: str, flags: Sequence[str]) -> None:
     context = _context(config_path, run_root, runner, flags)
     ingest.main(context)
@@ -126,6 +138,7 @@ def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
         runner: str,
         flags: Sequence[str],
         init_from: str | None = None,
+        as_json: bool = False,
     ) -> None:
         if init_from is not None:
             flags = (*flags, f"--train.init_from={json.dumps(init_from)}")
@@ -141,37 +154,69 @@ def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
         for lane in context.run.lanes(context.config):
             stage(context, lane, iteration)
         context.write_configuration()
+        if name == "evaluate":
+            click.echo(results_table.of_run(context.fs, context.run, as_json))
 
     option = click.option(
         "--iteration", default=first, show_default=True, metavar="T", help="0 is Wsabie, 1 the first AWE."
     )
     function = option(command)
+    if name == "evaluate":
+        function = _RESULTS_AS_JSON(function)
     if name == "train":
         function = click.option(
-            "--init-from", metavar="MODEL", help="As --train.init_from: begin with this model, and grow what it lacks."
+            "--init-from",
+            type=Location(),
+            metavar="MODEL",
+            help="As --train.init_from: begin with this model, and grow what it lacks.  [default: from scratch]",
         )(function)
     _command(name, summary)(function)
 
 
 for _name, _summary in {
-    "train": "examples or reweighted examples → model-T, by WARP on this machine.",
-    "embed": "examples, model-T → embeddings-T.",
-    "affinity": "embeddings-(T−1) → neighbours → G → reweighted-T.",
-    "evaluate": "predictions-T → results.json.",
+    "train": """Examples, or reweighted examples, → model-T, by WARP on this machine.
+
+    Iteration 0 is Wsabie. A checkpoint is left after every epoch and when it is stopped; the same command goes on.
+    """,
+    "embed": """Examples, model-T → embeddings-T: Ux of every example.""",
+    "affinity": """Embeddings of the iteration before → neighbours → G → reweighted-T.
+
+    The plan of the join (shards, tasks, memory, seconds) is said before it runs.
+    """,
+    "evaluate": """Predictions of an iteration → results.json; ends in the table of all results on test.""",
 }.items():
     _add_stage(_name, *STAGES[_name], _summary)
 
 
 @_command(
-    "annotate", "examples, models → the k best labels by every method of iteration T; or, with --input, of new rows."
+    "annotate",
+    """Examples, models → the k best labels by every method of iteration T; or, with --input, of new rows.
+
+    New rows are ranked by the run's last iteration, and OUTPUT says why: beside each label stand the nearest training
+    rows that have it, and their weights. With --input all settings are the run's; ends in the directory written.
+
+    \b
+    Examples:
+      awe annotate --config=mine.toml --run=runs/mine --iteration=1
+      awe annotate --run=runs/mine --input=/data/new.svm --output=/data/annotated
+    """,
 )
 @click.option(
     "--iteration", type=click.IntRange(min=0), metavar="T", help="0 is Wsabie.  [default: 0; with --input, the last]"
 )
-@click.option("--input", "inputs", multiple=True, metavar="PATH", help="New rows: a file or pattern; may be repeated.")
-@click.option("--output", metavar="DIR", help="Where the annotations of new rows go.")
-@click.option("--format", "format_", type=click.Choice(NEW_ROWS), help="Of new rows, as data.format.  [default: found]")
-@click.option("--k", type=click.IntRange(min=1), help="Labels of a new row.  [default: the run's evaluate.k]")
+@click.option(
+    "--input",
+    "inputs",
+    type=Location(),
+    multiple=True,
+    metavar="PATH",
+    help="New rows: a file or pattern; may be repeated.  [default: the run's validation and test]",
+)
+@click.option("--output", type=Location(), metavar="DIR", help="Where the annotations go; required with --input.")
+@click.option(
+    "--format", "format_", type=click.Choice(NEW_ROWS), help="Of new rows.  [default: found by their first lines]"
+)
+@click.option("--k", type=click.IntRange(min=1), help="Labels a new row.  [default: the run's evaluate.k]")
 def _annotate(
     iteration: int | None,
     inputs: tuple[str, ...],
@@ -193,7 +238,7 @@ def _annotate(
         return
     if not output:
         raise ConfigError("--input needs --output=DIR, where the annotations go")
-    if config_path or any("." in flag.partition("=")[0] for flag in flags):
+    if config_path or any(flag.startswith("--") and "." in flag.partition("=")[0] for flag in flags):
         raise ConfigError("--input takes all settings from the run; leave out --config and --section.key")
     options = pipeline_options(runner, flags)
     FileSystems.set_options(options)
@@ -201,26 +246,49 @@ def _annotate(
     click.echo(annotate_input.main(options, request))
 
 
-@_command("run", "All stages of all iterations, skipping what is up to date; ends in the table of results.")
-@click.option("--seeds", metavar="S,S,…", help="Several seeds: RUN/seed-S each, and RUN/summary.json.")
-def _run(config_path: str | None, run_root: str, runner: str, flags: Sequence[str], seeds: str | None) -> None:
+@_command(
+    "run",
+    """All stages of all iterations, skipping what is up to date; ends in the table of results on test.
+
+    \b
+    Examples:
+      awe run --config=configs/digits.toml --run=runs/digits
+      awe run --config=configs/digits.toml --run=runs/digits-3 --seeds=0,1,2 --train.D=16
+    """,
+)
+@click.option(
+    "--seeds", metavar="S,S,…", help="Several seeds: RUN/seed-S each, and RUN/summary.json.  [default: run.seed alone]"
+)
+@_RESULTS_AS_JSON
+def _run(
+    config_path: str | None, run_root: str, runner: str, flags: Sequence[str], seeds: str | None, as_json: bool
+) -> None:
     context = _context(config_path, run_root, runner, flags)
     if seeds is None:
         run_all(context)
-        click.echo(results_table.of_run(context.fs, context.run))
+        click.echo(results_table.of_run(context.fs, context.run, as_json))
         return
     chosen = _parse_seeds(seeds)
     for seed in chosen:
         config = context.config.model_copy(update={"run": context.config.run.model_copy(update={"seed": seed})})
         log.info(f"seed {seed}")
         run_all(Context(config, RunDirectory(context.run.path(f"seed-{seed}")), context.fs, context.options))
-    click.echo(results_table.of_seeds(context.fs, context.run, chosen))
+    click.echo(results_table.of_seeds(context.fs, context.run, chosen, as_json))
 
 
-@_command("tune", "Settings by validation alone, test never built: best.toml, trials.json; the same command goes on.")
-@click.option("--budget", type=click.FloatRange(0, min_open=True), metavar="MINUTES", help="Of all trials together.")
-@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Of each of the two searches.")
-@click.option("--seeds", metavar="S,S,…", help="Runs that a trial is measured by.  [default: run.seed]")
+@_command(
+    "tune",
+    """Choose settings by validation alone: best.toml, for `awe run --config`, and trials.json.
+
+    Test is never built; a run directory where it stands is refused. The same command goes on with a search. Give
+    --budget, --trials or both; ends in the path of best.toml.
+    """,
+)
+@click.option("--budget", type=Finite(), metavar="MINUTES", help="Of all trials together.  [default: no bound]")
+@click.option(
+    "--trials", type=click.IntRange(min=1), metavar="N", help="Of each of the two searches.  [default: no bound]"
+)
+@click.option("--seeds", metavar="S,S,…", help="Runs that a trial is measured by.  [default: run.seed alone]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the search itself.")
 def _tune(
     config_path: str | None,
@@ -243,24 +311,51 @@ def _tune(
     click.echo(tune.main(context, tune.Request(budget, trials, measured_by, seed)))
 
 
-@cli.command("knn", context_settings=_PASS_ON)
-@click.option("--base", multiple=True, required=True, metavar="DIR", help="Dataset of vectors; may be given again.")
-@click.option("--queries", multiple=True, metavar="DIR", help="Datasets asked for.  [default: the base itself]")
-@click.option("--output", required=True, metavar="DIR", help="The neighbours of …/NAME go to DIR/NAME.")
-@click.option("--n", type=click.IntRange(min=1), default=20, show_default=True, help="Neighbours of a row.")
-@click.option("--metric", type=click.Choice(get_args(Metric)), default="euclidean", show_default=True)
+@cli.command("knn", epilog=EXIT, context_settings=_PASS_ON)
+@click.option(
+    "--base",
+    type=Location(),
+    multiple=True,
+    required=True,
+    metavar="DIR",
+    help="Dataset of vectors, as RUN/embeddings-0/train; may be repeated.",
+)
+@click.option(
+    "--queries",
+    type=Location(),
+    multiple=True,
+    metavar="DIR",
+    help="Datasets asked for; may be repeated.  [default: the base itself]",
+)
+@click.option(
+    "--output", type=Location(), required=True, metavar="DIR", help="The neighbours of …/NAME go to DIR/NAME."
+)
+@click.option("--n", type=click.IntRange(min=1), default=20, show_default=True, help="Neighbours a row.")
+@click.option(
+    "--metric",
+    type=click.Choice(get_args(Metric)),
+    default="euclidean",
+    show_default=True,
+    help="Squared Euclidean distance, 1 − cosine, or the inner product.",
+)
 @click.option(
     "--recall",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(1),
     default=1.0,
     show_default=True,
     help="Share of the neighbours of the base in itself to be found, by inverted lists; 1 finds all.",
 )
-@click.option("--known", metavar="DIR", help="Output of the base as it was: only what is new is joined.")
+@click.option(
+    "--known",
+    type=Location(),
+    metavar="DIR",
+    help="Output of the base as it was: only what is new is joined.  [default: all is joined]",
+)
 @click.option("--shards", type=click.IntRange(min=1), help="Shards of the base.  [default: the plan's]")
-@click.option("--memory", type=click.IntRange(min=1), default=4 * 2**30, show_default=True, help="Bytes a worker has.")
-@click.option("--runner", default="in-process", show_default=True, metavar="NAME", help="As for the stages.")
-@click.argument("flags", nargs=-1, type=click.UNPROCESSED)
+@click.option("--memory", type=Bytes(), default="4GiB", show_default=True, help="Of a worker: bytes, or 16GiB, say.")
+@RUNNER
+@QUIET
+@click.argument("flags", nargs=-1, type=click.UNPROCESSED, metavar="[--beams_option=VALUE]…")
 def _knn(
     base: tuple[str, ...],
     queries: tuple[str, ...],
@@ -274,7 +369,14 @@ def _knn(
     runner: str,
     flags: tuple[str, ...],
 ) -> None:
-    """The n nearest rows of the base for every row that is asked for; ends in the directories written."""
+    """The n nearest rows of the base for every row that is asked for; ends in the directories written.
+
+    The plan (shards, tasks, memory, seconds) is said before it runs. Beam's own options are passed on.
+
+    \b
+    Example:
+      awe knn --base=RUN/embeddings-0/train --queries=RUN/embeddings-0/test --output=RUN/near --n=20
+    """
     options = pipeline_options(runner, flags)
     FileSystems.set_options(options)
     request = knn.Request(base, queries, output, n, metric, known, shards, memory, recall)
@@ -285,34 +387,44 @@ def _knn(
 _COUNT, _POSITIVE = click.IntRange(min=0), click.IntRange(min=1)
 
 
-@cli.command("plan")
-@click.option("--run", "root", metavar="DIR", help="A run: its counts, settings and logs; options go before them.")
+@cli.command("plan", epilog=EXIT)
+@click.option(
+    "--run",
+    "root",
+    metavar="DIR",
+    help="A run: its counts, settings and logs; options go before them.  [default: none, the counts below]",
+)
 @click.option("--rows", "train", type=_POSITIVE, help="Rows of train.  [default: 100000]")
-@click.option("--validation-rows", "validation", type=_COUNT, help="[default: a tenth of train's]")
-@click.option("--test-rows", "test", type=_COUNT, help="[default: a fifth of train's]")
-@click.option("--features", "dimension", type=_POSITIVE, help="d.  [default: 128]")
+@click.option("--validation-rows", "validation", type=_COUNT, help="Rows.  [default: a tenth of train's]")
+@click.option("--test-rows", "test", type=_COUNT, help="Rows.  [default: a fifth of train's]")
+@click.option("--features", "dimension", type=_POSITIVE, help="Width of x, d.  [default: 128]")
 @click.option("--nonzeros", type=_POSITIVE, help="Features of a row that are not 0, if x is sparse.  [default: dense]")
-@click.option("--embedding", "D", type=_POSITIVE, help="D.  [default: 64]")
-@click.option("--labels", type=_POSITIVE, help="Y.  [default: 100]")
-@click.option("--labels-a-row", type=click.FloatRange(0, min_open=True), help="[default: 1]")
+@click.option("--embedding", "D", type=_POSITIVE, help="Dimension of the embedding, D.  [default: 64]")
+@click.option("--labels", type=_POSITIVE, help="Different labels, Y.  [default: 100]")
+@click.option("--labels-a-row", type=Finite(), help="Mean number of them.  [default: 1]")
 @click.option("--n", type=_POSITIVE, help="Neighbours of a row.  [default: 20]")
 @click.option("--k", type=_POSITIVE, help="Length of the predicted lists.  [default: 10]")
 @click.option("--iterations", type=_COUNT, help="T of the last iteration.  [default: 1]")
 @click.option("--epochs", type=_POSITIVE, help="Of every training.  [default: 20]")
 @click.option("--kind", type=click.Choice(KINDS), help="Of the affinity.  [default: knn]")
 @click.option("--folds", type=_COUNT, help="Of the training rows, for G out of fold.  [default: 0, none]")
-@click.option("--recall", type=click.FloatRange(0, 1, min_open=True), help="Of the join.  [default: 1, all]")
+@click.option("--recall", type=Finite(1), help="Of the join, a fraction.  [default: 1, all]")
 @click.option("--files", type=_POSITIVE, help="Of raw data: one task reads one.  [default: as many as tasks]")
 @click.option("--workers", type=_POSITIVE, default=1, show_default=True, help="Machines or containers.")
 @click.option("--cores", type=_POSITIVE, default=2, show_default=True, help="Of a worker: tasks at once.")
-@click.option("--memory", type=plan.Bytes(), default="8GiB", show_default=True, help="Of a worker: 16GiB, say.")
-@click.option("--runner", type=click.Choice(plan.RUNNERS), default="in-process", show_default=True)
+@click.option("--memory", type=Bytes(), default="8GiB", show_default=True, help="Of a worker: bytes, or 16GiB, say.")
+@click.option(
+    "--runner", type=click.Choice(plan.RUNNERS), default="in-process", show_default=True, help="Where it would run."
+)
 @click.option("--probe", is_flag=True, help="Measure this machine's speeds first, for some ten seconds.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON: bytes, FLOPs and seconds.")
 def _plan(
     root: str | None, workers: int, cores: int, memory: int, runner: str, probe: bool, as_json: bool, **counts: Any
 ) -> None:
-    """What every stage will do, move, hold and take, and the runner's flags. Nothing is run."""
+    """What every stage will do, move, hold and take, and the runner's flags. Nothing is run.
+
+    Counts are options, or those of a run that stands there. What does not fit is refused, with what would.
+    """
     cluster = Cluster(workers, cores, memory, in_process=runner == "in-process")
     given = {name: value for name, value in counts.items() if value is not None}
     click.echo(plan.main(plan.Request(root, given, cluster, runner, probe, as_json)))
@@ -378,8 +490,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         log.info(f"{written}; when its job has ended, the same command without it keeps what is left to do here")
     except ConfigError as error:
         _fail(str(error), 2)
-    except click.ClickException as error:
-        _fail(error.format_message(), 2)
+    except click.UsageError as error:
+        asked = f"; see '{error.ctx.command_path} --help'" if error.ctx else ""
+        _fail(f"{error.format_message().rstrip('.')}{asked}", 2)
     except (DataError, JobError) as error:
         _fail(str(error), 1)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The commands that ask something of a run: export, neighbours, model show."""
+"""The commands that are no stage: they look at this machine, at data, or at a run."""
 
 from __future__ import annotations
 
@@ -6,21 +6,90 @@ from typing import Literal, get_args
 
 import click
 
-from pipelines import export, model_report, nearest
+from pipelines import doctor, export, initial_config, model_report, nearest
+from pipelines.commented_toml import SECTIONS, commented
 from pipelines.errors import ConfigError
+from pipelines.formats.registry import READERS
+from pipelines.job import RUNNERS
+from pipelines.manual import EXIT
+from pipelines.option_types import Location
 from schemas.tables import SPLITS
 from schemas.vector_formats import Format
 
-_ITERATION = click.option("--iteration", type=click.IntRange(min=0), metavar="T", help="[default: the last]")
+FORMATS = [name for name in READERS if name != "digits"]
+"""Of files: the embedded digits are none."""
 
 
-@click.command("export")
+@click.command("doctor", epilog=EXIT)
+@click.option("--run", default="runs", show_default=True, metavar="DIR", help="Run directory that will be written.")
+@click.option(
+    "--runner",
+    type=click.Choice(list(RUNNERS)),
+    default="in-process",
+    show_default=True,
+    help="Runner that has to work.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def doctor_command(run: str, runner: str, as_json: bool) -> None:
+    """What this machine has, what each runner needs of it, and whether it is there.
+
+    ok: it is there. absent: it is not, and only some need it. wrong: no run can do without it. → is the mend. Ends
+    with status 0 if a run on that runner could start, else with 1.
+    """
+    doctor.main(run, runner, as_json, click.echo)
+
+
+@click.command("init", epilog=EXIT)
+@click.argument("train", nargs=-1, required=True, metavar="DATA…", type=Location())
+@click.option(
+    "--validation", type=Location(), multiple=True, metavar="PATH", help="Files of it.  [default: a tenth of train]"
+)
+@click.option("--test", type=Location(), multiple=True, metavar="PATH", help="Files of it.  [default: a fifth of DATA]")
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), help="Of all files.  [default: found by their first lines]"
+)
+@click.option(
+    "--output", type=Location(), metavar="FILE", help="The TOML.  [default: named after DATA, in this folder]"
+)
+def init_command(
+    train: tuple[str, ...], validation: tuple[str, ...], test: tuple[str, ...], format_: str | None, output: str | None
+) -> None:
+    """Write a commented TOML for DATA: paths, format, what was seen in the files, every key with its default.
+
+    Files are told apart as `awe ingest` does it. A file that stands there is not overwritten; ends in the file written
+    and the command to run next.
+
+    \b
+    Example:
+      awe init /data/train.svm --test=/data/test.svm --output=mine.toml
+    """
+    click.echo(initial_config.main(initial_config.Request(train, validation, test, format_, output)))
+
+
+@click.command("keys", epilog=EXIT)
+@click.argument("sections", nargs=-1, type=click.Choice(list(SECTIONS)), metavar="[SECTION]…")
+def keys_command(sections: tuple[str, ...]) -> None:
+    """The keys of the configuration, of all sections or of some: meaning, unit, values and default.
+
+    What is printed is a TOML, all of it comments.
+    """
+    click.echo(commented(sections or list(SECTIONS), {}), nl=False)
+
+
+_ITERATION = click.option(
+    "--iteration", type=click.IntRange(min=0), metavar="T", help="0 is Wsabie, 1 the first AWE.  [default: the last]"
+)
+
+
+@click.command("export", epilog=EXIT)
 @click.argument("run", metavar="RUN")
 @_ITERATION
-@click.option("--format", "format_", type=click.Choice(get_args(Format)), required=True)
+@click.option(
+    "--format", "format_", type=click.Choice(get_args(Format)), required=True, help="Of the files; see above."
+)
 @click.option("--of", type=click.Choice(["labels", "examples"]), default="labels", show_default=True, help="V or Ux.")
 @click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Of the examples.")
-@click.option("--output", required=True, metavar="DIR", help="Folder of the files.")
+@click.option("--output", type=Location(), required=True, metavar="DIR", help="Folder of the files.")
 def export_command(
     run: str, iteration: int | None, format_: Format, of: Literal["labels", "examples"], split: str, output: str
 ) -> None:
@@ -28,22 +97,35 @@ def export_command(
 
     word2vec: text. faiss: an index with its names in a TSV, needs the extra `faiss`. tsv: for TensorBoard's projector.
     parquet: id, name, vector.
+
+    \b
+    Example:
+      awe export runs/mine --of=labels --format=word2vec --output=vectors
     """
     for path in export.main(export.Request(run, iteration, of, split, format_, output)):
         click.echo(path)
 
 
-@click.command("neighbours")
+@click.command("neighbours", epilog=EXIT)
 @click.option("--run", required=True, metavar="DIR", help="The run, of one seed.")
-@click.option("--label", metavar="NAME", help="The labels nearest to this one, by the cosine of V.")
-@click.option("--example", metavar="ID", help="The rows of the base nearest to this one, by distance of Ux.")
+@click.option("--label", metavar="NAME", help="Its nearest labels, by the cosine of V. This or --example is required.")
+@click.option(
+    "--example",
+    metavar="ID",
+    help="The training rows nearest to it, by squared distance of Ux. This or --label is required.",
+)
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="How many.")
 @_ITERATION
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def neighbours_command(
     run: str, label: str | None, example: str | None, k: int, iteration: int | None, as_json: bool
 ) -> None:
-    """What a run's embedding puts beside a label, with its siblings marked, or beside an example."""
+    """What a run's embedding puts beside a label, with its siblings marked, or beside an example.
+
+    \b
+    Example:
+      awe neighbours --run=runs/mine --label=dolphin --k=5
+    """
     if (label is None) == (example is None):
         raise ConfigError("give either --label=NAME or --example=ID")
     click.echo(nearest.main(nearest.Request(run, iteration, label, example, k, as_json)))
@@ -51,15 +133,15 @@ def neighbours_command(
 
 @click.group("model")
 def model_command() -> None:
-    """A model's folder."""
+    """What is in a model's folder: `awe model show RUN/model-1`."""
 
 
-@model_command.command("show")
-@click.argument("directory", metavar="DIR")
+@model_command.command("show", epilog=EXIT)
+@click.argument("directory", metavar="DIR", type=Location())
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show_command(directory: str, as_json: bool) -> None:
     """Shapes, norms, facts, settings, what it was made from, and its training history; checks all of its tensors."""
     click.echo(model_report.main(directory, as_json))
 
 
-COMMANDS = (export_command, neighbours_command, model_command)
+COMMANDS = (doctor_command, init_command, keys_command, export_command, neighbours_command, model_command)

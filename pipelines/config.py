@@ -401,6 +401,8 @@ def load_config(fs: FileSystem, path: str | None, overrides: Mapping[str, Mappin
     if path is not None:
         try:
             raw = tomllib.loads(read_bytes(fs, path).decode())
+        except (IsADirectoryError, NotADirectoryError):
+            raise ConfigError(f"--config={path}: is no file; give the TOML itself") from None
         except FileNotFoundError:
             raise ConfigError(f"{path}: there is no such configuration; give --config=FILE") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -452,5 +454,8 @@ def resolve(config: Config, path: str) -> str:
         return path
     root = config.data.root or os.environ.get("AWE_DATA")
     if not root:
-        raise ConfigError("the data's folder is not known: give --data.root=FOLDER or set the variable AWE_DATA")
+        raise ConfigError(
+            f"{path}: the data's folder is not known: give the whole path, --data.root=FOLDER (. is this one), or set "
+            "the variable AWE_DATA"
+        )
     return FileSystems.join(root, path)

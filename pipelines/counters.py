@@ -13,6 +13,8 @@ from typing import Any
 from apache_beam.metrics import Metrics
 from apache_beam.runners.runner import PipelineResult
 
+from pipelines.progress import ROWS
+
 DATASETS = "datasets_written"
 """The directories that a job wrote, by which what it counted finds its place beside their manifests."""
 
@@ -20,9 +22,17 @@ _NAMESPACE = "awe"
 _MEMBER = " includes "
 
 
+_PROGRESS = frozenset(
+    {"rows_read", "rows_embedded", "rows_joined", "rows_reweighted", "rows_ranked", "rows_measured", "rows_annotated"}
+)
+"""Counters of which a stage has one, that comes to the number of its rows."""
+
+
 def count(name: str, amount: int = 1) -> None:
     """Add to a counter."""
     Metrics.counter(_NAMESPACE, name).inc(amount)
+    if name in _PROGRESS:
+        ROWS.add(amount)
 
 
 def observe(name: str, value: int) -> None:

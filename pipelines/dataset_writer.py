@@ -10,6 +10,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from pipelines import counters
+from pipelines.errors import ConfigError
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.manifest import Manifest, commit, find_manifest, launch
@@ -43,6 +44,16 @@ def is_current(fs: FileSystem, directory: str, recipe: str) -> bool:
     if manifest is None or manifest.recipe != recipe:
         return False
     return {part.name for part in manifest.parts} <= set(fs.names(directory))
+
+
+def refuse_other(fs: FileSystem, plan: DatasetPlan, option: str) -> None:
+    """Raise ConfigError where a user's output would replace a dataset that is of another kind: its input, say."""
+    manifest = find_manifest(fs, plan.directory)
+    if manifest is not None and not {*plan.schema.names} - {"key"} <= manifest.columns:
+        columns = ", ".join(sorted(manifest.columns))
+        raise ConfigError(
+            f"{option}: {plan.directory} is a dataset of {columns}, and is not replaced; name another folder"
+        )
 
 
 class CommitDatasets(beam.PTransform):

@@ -130,7 +130,10 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     waiting = context.outdated(split.plan for split in splits)
     todo = [split for split in splits if split.plan in waiting]
     if todo:
+        rows = sum(split.examples.manifest.rows for split in todo)
         with timed(context.short(lane.embeddings(iteration, ""))):
-            context.job(f"embed-{iteration}", lambda pipeline: build(pipeline, context.fs, todo, directory, model))
+            context.job(
+                f"embed-{iteration}", lambda pipeline: build(pipeline, context.fs, todo, directory, model), rows
+            )
     if iteration == 0 and context.config.folds:
         embed_folds(context, lane)

@@ -103,6 +103,7 @@ class _MeasurePart(beam.DoFn):
                 ranking = Ranking(indptr - indptr[0], lists.flatten().to_numpy(), np.zeros(0, np.float32))
                 with counters.kernel("measure"):
                     blocks.append(metrics.sums(ranking, truth, seen, siblings, length))
+                counters.count("rows_measured", truth.shape[0])
         yield position, (k, metrics.add(blocks))
 
 
@@ -202,6 +203,7 @@ def _measure(context: Context, splits: Sequence[EvaluateSplit], iteration: int) 
     measured = digest([split.recipe for split in splits])
     totals = context.run.path("log", f"sums-{measured}.json")
     if not context.fs.exists(totals):
-        context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context.fs, splits, labels, totals))
+        rows = sum(split.examples.manifest.rows for split in splits)
+        context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context.fs, splits, labels, totals), rows)
     found = json.loads(read_bytes(context.fs, totals))
     return [found[str(position)] for position in range(len(splits))]

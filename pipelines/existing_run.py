@@ -41,9 +41,7 @@ class ExistingRun:
     @classmethod
     def open(cls, root: str, iteration: int | None = None) -> ExistingRun:
         """The last iteration where none is given. Raises ConfigError where there is no run or no such iteration."""
-        fs, run = BeamFileSystem(), RunDirectory(root.rstrip("/"))
-        if not fs.exists(run.path("run.toml")):
-            raise ConfigError(f"--run={root}: there is no run.toml, so no run; give the directory of one (of one seed)")
+        fs, run = BeamFileSystem(), RunDirectory.standing_at(root)
         config = load_config(fs, run.path("run.toml"), {})
         last = config.run.iterations if iteration is None else iteration
         if not 0 <= last <= config.run.iterations:

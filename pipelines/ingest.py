@@ -287,5 +287,6 @@ def main(context: Context, splits: Sequence[str] = tables.SPLITS) -> None:
         if tree is not None:
             tree.check(vocabulary.load(*plan.labels).names)
         datasets = plan_datasets(run, recipe, plan, config)
-        counted = context.job("ingest", lambda pipeline: build(pipeline, Ingest(fs, plan, datasets, config, tree)))
+        wired = Ingest(fs, plan, datasets, config, tree)
+        counted = context.job("ingest", lambda pipeline: build(pipeline, wired), plan.rows)
         log.info(f"{counted['rows_out']} rows, {plan.label_count} labels, {counted['rejects']} rows refused")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import tempfile
@@ -23,7 +25,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProv
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_runner
 
-from pipelines import counters, log, process_cache
+from pipelines import counters, log, process_cache, progress
 from pipelines.errors import ConfigError, StoreError, unwrap
 from pipelines.memory import give_back
 from schemas.filesystem import FileSystem
@@ -52,6 +54,9 @@ def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
     advises `multi_threading` for several, which sends them through gRPC: of a join of 250,000 rows that took 9 of 19
     seconds beside the products, and a third of the memory.
     """
+    stray = [flag for flag in flags if not flag.startswith("--")]
+    if stray:
+        raise ConfigError(f"{stray[0]}: neither a flag nor the value of one; write --name=value")
     defaults: list[str] = []
     given = {flag.partition("=")[0] for flag in flags}
     if RUNNERS.get(runner) == "FnApiRunner":
@@ -61,7 +66,7 @@ def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
         if "--direct_num_workers" not in given:
             defaults.append(f"--direct_num_workers={os.cpu_count() or 1}")
     # Beam pickles __main__ for Dataflow unless told not to; nothing of a job is defined there.
-    options = PipelineOptions(["--no_save_main_session", *defaults, _WITHOUT_OPTIONS_IN_LOGS, *flags])
+    options = _parsed(["--no_save_main_session", *defaults, _WITHOUT_OPTIONS_IN_LOGS, *flags])
     known, kept = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
     unknown = sorted(set(kept) - set(known))
     if unknown:
@@ -73,6 +78,21 @@ def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
         except (ValueError, ImportError) as error:
             raise ConfigError(f"--runner={runner}: {error}; ours are {', '.join(RUNNERS)}") from None
     options.view_as(StandardOptions).runner = name
+    return options
+
+
+def _parsed(flags: Sequence[str]) -> PipelineOptions:
+    """Beam's options. Raises ConfigError where it would print its usage and end the process."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options = PipelineOptions(flags)
+            workers = options.view_as(DirectOptions).direct_num_workers
+    except SystemExit:
+        reason = said.getvalue().strip().rpartition("error: ")[2]
+        raise ConfigError(f"an option of Beam: {reason}") from None
+    if workers < 0:
+        raise ConfigError(f"--direct_num_workers={workers}: give 0, for one a CPU, or more")
     return options
 
 
@@ -133,9 +153,14 @@ def _keep_traceback(fs: FileSystem, path: str, printed: IO[str]) -> None:
 
 
 def run_job(
-    stage: str, build: Callable[[beam.Pipeline], Any], options: PipelineOptions, fs: FileSystem, log_directory: str
+    stage: str,
+    build: Callable[[beam.Pipeline], Any],
+    options: PipelineOptions,
+    fs: FileSystem,
+    log_directory: str,
+    rows: int | None = None,
 ) -> dict[str, Any]:
-    """Build a pipeline, run it to its end and return its counters.
+    """Build a pipeline, run it to its end and return its counters. `rows` is what it comes to, as far as it is known.
 
     The counters are said in a table, and kept beside the manifest of every dataset that was written. They, the seconds
     and, of a failure, the whole traceback go to `log_directory`; what is raised has one line.
@@ -151,7 +176,7 @@ def run_job(
         raise ConfigError(f"the runner's options: {error}") from error
     with tempfile.TemporaryFile("w+") as printed:
         try:
-            with log.kept_quiet(printed):
+            with progress.shown(stage, rows), log.kept_quiet(printed):
                 build(pipeline)
                 result = pipeline.run()
                 if template is None:

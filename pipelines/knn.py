@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from awe_core.knn.metric import Metric
 from pipelines import log
 from pipelines.approximate_join import ApproximateKnnJoin, recall_facts, refuse_lists
-from pipelines.dataset_writer import DatasetPlan, is_current
+from pipelines.dataset_writer import DatasetPlan, is_current, refuse_other
 from pipelines.errors import ConfigError, DataError
 from pipelines.job import run_job
 from pipelines.join_plan import plan_join
@@ -98,8 +98,8 @@ def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str
 
     Raises
     ------
-    ConfigError : two datasets of one name; shards that do not fit into the worker's memory; a recall below 1 for a
-        join that is not one of lists.
+    ConfigError : two datasets of one name; an output where another dataset stands; shards that do not fit into the
+        worker's memory; a recall below 1 for a join that is not one of lists.
     DataError : a dataset is missing or damaged.
     """
     base = [_dataset(fs, directory) for directory in request.base]
@@ -107,6 +107,8 @@ def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str
     _refuse_recall(request, base, queries)
     known = _known(fs, request, base)
     plans = [_output(fs, request, base, query, known) for query in queries]
+    for written in plans:
+        refuse_other(fs, written, "--output")
     if all(is_current(fs, plan.directory, plan.recipe) for plan in plans):
         log.info(f"{request.output} is up to date, skipped")
         return [plan.directory for plan in plans]
@@ -120,7 +122,8 @@ def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str
         _ = pipeline | "knn" >> with_memory(transform, held)
 
     start = time.monotonic()
-    run_job("knn", build, options, fs, fs.join(request.output, "log"))
+    rows = sum(query.manifest.rows for query in queries)
+    run_job("knn", build, options, fs, fs.join(request.output, "log"), rows)
     log.info(f"joined in {time.monotonic() - start:,.1f} s")
     return [plan.directory for plan in plans]
 
@@ -134,7 +137,10 @@ def _refuse_recall(request: Request, base: Sequence[VectorDataset], queries: Seq
 
 
 def _dataset(fs: FileSystem, directory: str) -> VectorDataset:
-    dataset = VectorDataset(directory.rstrip("/"), read_manifest(fs, directory, "embed' or 'awe ingest"))
+    try:
+        dataset = VectorDataset(directory.rstrip("/"), read_manifest(fs, directory, "embed' or 'awe ingest"))
+    except NotADirectoryError:
+        raise DataError(f"{directory}: is no folder; give a dataset's, as RUN/embeddings-0/train") from None
     if not {"embedding", "features", "indices"} & dataset.manifest.columns:
         raise DataError(f"{directory}: has no vectors; give embeddings or examples")
     return dataset

@@ -61,9 +61,25 @@ def kept_quiet(file: IO[str]) -> Iterator[None]:
             os.close(saved)
 
 
+def stream() -> TextIO:
+    """Where our lines go: standard error, also while `kept_quiet` turns the process's own away."""
+    handler = _LOGGER.handlers[0] if _LOGGER.handlers else None
+    return handler.stream if isinstance(handler, logging.StreamHandler) else sys.stderr
+
+
 def info(message: str) -> None:
     """One line of progress."""
     _LOGGER.info("%s", message)
+
+
+def be_quiet() -> None:
+    """From now on say only notices and errors, and show no bar."""
+    _LOGGER.setLevel(logging.WARNING)
+
+
+def says_progress() -> bool:
+    """Whether progress is said at all."""
+    return _LOGGER.isEnabledFor(logging.INFO)
 
 
 def notice(message: str) -> None:
@@ -74,11 +90,12 @@ def notice(message: str) -> None:
 @contextmanager
 def without_progress() -> Iterator[None]:
     """Within, only notices are shown: of work that repeats the same stages many times."""
-    _LOGGER.setLevel(logging.WARNING)
+    before = _LOGGER.level
+    be_quiet()
     try:
         yield
     finally:
-        _LOGGER.setLevel(logging.INFO)
+        _LOGGER.setLevel(before)
 
 
 def detail(message: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
+import re
 import resource
 from pathlib import Path
 
@@ -105,3 +107,21 @@ def resident_bytes() -> int:
     except FileNotFoundError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return pages * resource.getpagesize()
+
+
+def memory_of_machine() -> tuple[int, int]:
+    """Bytes of memory, and of these what is free, or all where that is not said; a container's bound counts."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    said = re.search(r"MemAvailable: +(\d+) kB", _text("/proc/meminfo"))
+    free = 1024 * int(said[1]) if said else whole
+    bound, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
+    if bound.isdigit() and used.isdigit():
+        whole, free = min(whole, int(bound)), min(free, max(0, int(bound) - int(used)))
+    return whole, free
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

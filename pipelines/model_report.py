@@ -26,7 +26,10 @@ def main(directory: str, as_json: bool) -> str:
 
 def described(fs: FileSystem, directory: str) -> dict[str, Any]:
     """Shapes, norms, facts, settings, inputs and history of a model, all of it checked as for use."""
-    found = find_model(fs, directory)
+    try:
+        found = find_model(fs, directory)
+    except NotADirectoryError:
+        found = None
     if found is None:
         raise DataError(f"{directory}: there is no model.json; give the folder of a model, RUN/model-1, say")
     model = load_model(fs, directory, found, warm=True)

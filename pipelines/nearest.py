@@ -68,9 +68,11 @@ def cosines_with(V: NDArray[np.float32], place: int) -> NDArray[np.float64]:
 
 
 def _alike(name: str, names: list[str]) -> str:
-    """The end of a message: labels that the user may have meant."""
+    """The end of a message: labels that the user may have meant, or what labels look like here."""
     found = [cell(each) for each in names if name and name.casefold() in each.casefold()][:5]
-    return f"; did you mean {', '.join(found)}?" if found else ""
+    if found:
+        return f"; did you mean {', '.join(found)}?"
+    return f"; the first of {len(names):,} are {', '.join(map(cell, names[:3]))}"
 
 
 def nearest_examples(run: ExistingRun, name: str, k: int) -> list[dict[str, Any]]:

@@ -12,12 +12,13 @@ from awe_core.growth import NEW, grown, matched
 from awe_core.model import Model, initial_model
 from awe_core.settings import TrainSettings
 from pipelines import log
+from pipelines.errors import ConfigError
 from pipelines.labels import read_labels
-from pipelines.models import load_model, model_file
+from pipelines.models import load_model
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.manifest import Manifest, find_manifest, read_manifest
-from schemas.model_file import ModelFile
+from schemas.model_file import ModelFile, find_model
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,14 @@ class Origin:
 def find_origin(fs: FileSystem, directory: str) -> Origin:
     """Find a model and the labels beside it: RUN/labels of RUN/model-T or RUN/selection/model-T.
 
-    Raises DataError where one of the two is not there.
+    Raises ConfigError where there is no model, DataError where it stands without labels.
     """
     directory = directory.rstrip("/")
-    described = model_file(fs, directory, 0)
+    described = find_model(fs, directory)
+    if described is None:
+        raise ConfigError(
+            f"train.init_from: {directory}: there is no model.json; give the folder of a model, RUN/model-0"
+        )
     run = directory.rpartition("/")[0]
     for folder in (run, run.rpartition("/")[0]):
         labels_directory = fs.join(folder or ".", "labels")

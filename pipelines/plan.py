@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import click
 
 from pipelines.config import Config, load_config
 from pipelines.errors import ConfigError
@@ -25,25 +22,6 @@ from schemas import convert
 from schemas.errors import DataError
 from schemas.manifest import Manifest, read_manifest
 from schemas.parts import PartReader
-
-_SCALES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-
-
-class Bytes(click.ParamType):
-    """16GiB, 500MiB, 4000000000."""
-
-    name = "bytes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Bytes. Fails where the text is no size."""
-        found = re.fullmatch(r"([\d.]+) ?(k|M|G|KiB|MiB|GiB|)B?", str(value))
-        try:
-            size = int(float(found[1]) * _SCALES[found[2]]) if found else 0
-        except ValueError:
-            size = 0
-        if size <= 0:
-            self.fail(f"{value!r} is no size; write 16GiB, say", param, ctx)
-        return size
 
 
 @dataclass(frozen=True)
@@ -77,6 +55,8 @@ def main(request: Request) -> str:
     fs = BeamFileSystem()
     found = {} if request.root is None else _counts_of(fs, request.root)
     run = _run({**_DEFAULTS, **found, **request.counts}, request.cluster)
+    if run.labels_a_row > run.labels:
+        raise ConfigError(f"a row cannot have {run.labels_a_row:g} of {run.labels} labels; give --labels that fit")
     speeds, source = built_in(request.runner)
     if request.probe:
         speeds, source = probed(run, min(request.cluster.cores, os.cpu_count() or 1), speeds)
@@ -108,10 +88,10 @@ def _counts_of(fs: BeamFileSystem, root: str) -> dict[str, Any]:
 
     Raises
     ------
-    ConfigError : it has no configuration.
+    ConfigError : there is no run, or it has no configuration.
     DataError : ingest has not run.
     """
-    directory = RunDirectory(root.rstrip("/"))
+    directory = RunDirectory.standing_at(root)
     config = load_config(fs, directory.path("run.toml"), {})
     manifests = {
         split: read_manifest(fs, directory.examples(split), "ingest") for split in ("train", "validation", "test")

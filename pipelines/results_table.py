@@ -45,18 +45,23 @@ def _rows(fs: FileSystem, run: RunDirectory) -> list[dict[str, Any]]:
     return list(read_results(fs, run.path("results.json")).values())
 
 
-def of_run(fs: FileSystem, run: RunDirectory) -> str:
-    """The test rows of one run, in percent."""
-    return _table(_summarise([_rows(fs, run)]), "test")
+def of_run(fs: FileSystem, run: RunDirectory, as_json: bool = False) -> str:
+    """The test rows of one run, in percent; or as JSON the rows of all splits, in fractions."""
+    rows = _rows(fs, run)
+    return json.dumps(rows, indent=1) if as_json else _table(_summarise([rows]), "test")
 
 
-def of_seeds(fs: FileSystem, run: RunDirectory, seeds: Sequence[int]) -> str:
-    """The test rows of several seeds, mean ± standard deviation in percent; writes summary.json with all splits."""
+def of_seeds(fs: FileSystem, run: RunDirectory, seeds: Sequence[int], as_json: bool = False) -> str:
+    """The test rows of several seeds, mean ± standard deviation in percent; or as JSON what summary.json has.
+
+    Writes summary.json, with all splits.
+    """
     summary = _summarise([_rows(fs, RunDirectory(run.path(f"seed-{seed}"))) for seed in seeds])
     for row in summary:
         row["seeds"] = list(seeds)
-    fs.put(run.path("summary.json"), json.dumps(summary, indent=1).encode())
-    return _table(summary, "test")
+    text = json.dumps(summary, indent=1)
+    fs.put(run.path("summary.json"), text.encode())
+    return text if as_json else _table(summary, "test")
 
 
 def _summarise(runs: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.config import Config
+from pipelines.errors import ConfigError, StoreError
+from pipelines.filesystem import BeamFileSystem
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,33 @@ class RunDirectory:
     """The run directory: one configuration, one seed. A local path or any URI that Beam's FileSystems know."""
 
     root: str
+
+    @classmethod
+    def at(cls, root: str) -> RunDirectory:
+        """What `--run` names. Raises ConfigError where a run cannot be there."""
+        if not root.rstrip("/"):
+            raise ConfigError(f"--run={root}: name a directory for the run")
+        try:
+            local = FileSystems.get_scheme(root) is None
+            FileSystems.get_filesystem(root)
+            BeamFileSystem().join(root)
+        except (ValueError, StoreError) as error:
+            raise ConfigError(
+                f"--run={root}: {error}; install what Beam needs for that scheme, or give a path"
+            ) from None
+        if local and os.path.isfile(root):
+            raise ConfigError(f"--run={root}: is a file; name a directory for the run")
+        return cls(root.rstrip("/"))
+
+    @classmethod
+    def standing_at(cls, root: str) -> RunDirectory:
+        """What `--run` names, where a run stands. Raises ConfigError where there is none."""
+        fs, run = BeamFileSystem(), cls.at(root)
+        if fs.exists(run.path("run.toml")):
+            return run
+        if fs.exists(run.path("summary.json")):
+            raise ConfigError(f"--run={root}: holds the runs of several seeds; give one of them, {run.path('seed-S')}")
+        raise ConfigError(f"--run={root}: there is no run.toml, so no run; give the directory of one (of one seed)")
 
     def path(self, *names: str) -> str:
         return FileSystems.join(self.root, *names)

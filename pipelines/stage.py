@@ -68,9 +68,9 @@ class Context:
         """Keep the resolved configuration of what was made."""
         self.fs.put(self.run.path("run.toml"), self.config.to_toml())
 
-    def job(self, name: str, build: Callable[[beam.Pipeline], Any]) -> dict[str, Any]:
-        """Run a Beam job to its end; its counters, also kept in RUN/log/NAME.json."""
-        return run_job(name, build, self.options, self.fs, self.run.path("log"))
+    def job(self, name: str, build: Callable[[beam.Pipeline], Any], rows: int | None = None) -> dict[str, Any]:
+        """Run a Beam job over so many rows to its end; its counters, also kept in RUN/log/NAME.json."""
+        return run_job(name, build, self.options, self.fs, self.run.path("log"), rows)
 
     def first_job(self, name: str, build: Callable[[beam.Pipeline], Any]) -> dict[str, Any]:
         """As `job`, of what another job is planned by. A template is of one job: the first is run here then."""

@@ -16,6 +16,8 @@ from schemas.manifest import digest
 from schemas.tensor_file import TensorFileError, Tensors, read_tensor_file, write_tensors
 
 MODEL = "model.json"
+FORMAT = "affinity-weighted-embedding 1"
+"""What the header of a tensor file says that it is, with the version of this format."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def write_model(
         for stem, arrays in tensors.items():
             name = f"{stem}.safetensors"
             drafts[name] = fs.draft(directory)
-            files[name] = write_tensors(drafts[name], arrays)
+            files[name] = write_tensors(drafts[name], arrays, _metadata(recipe, facts))
         fs.delete([fs.join(directory, MODEL)])
         for name, draft in drafts.items():
             draft.keep(fs.join(directory, name))
@@ -90,6 +92,18 @@ def write_model(
     listed = {*files, MODEL, "history.json"}
     fs.delete([fs.join(directory, name) for name in fs.names(directory) if name not in listed])
     return model
+
+
+def _metadata(recipe: str, facts: Mapping[str, Any]) -> dict[str, str]:
+    """What a tensor file says of itself, without model.json beside it: every fact as JSON, and a few plainly."""
+    settings, iteration = facts.get("settings", {}), facts.get("iteration", 0)
+    plain = {
+        "format": FORMAT,
+        "method": "awe" if iteration else "wsabie",
+        "D": str(settings.get("D", "")),
+        "recipe": recipe,
+    }
+    return {**{name: json.dumps(value, sort_keys=True) for name, value in facts.items()}, **plain}
 
 
 def find_model(fs: FileSystem, directory: str) -> ModelFile | None:

@@ -1,7 +1,7 @@
 """Named arrays in one safetensors file, written and read piece by piece: never a second copy in memory.
 
-The format: 8 bytes of header length, little-endian; a JSON header {name: {dtype, shape, data_offsets}}; the arrays'
-bytes one after the other.
+The format: 8 bytes of header length, little-endian; a JSON header {name: {dtype, shape, data_offsets}}, with what is
+said of all of them as strings under "__metadata__"; the arrays' bytes one after the other.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class TensorFileError(ValueError):
     """The file is not what it should be; the message says in which way."""
 
 
-def write_tensors(draft: Draft, tensors: Tensors) -> str:
-    """Write arrays of float32 or int32, in the order of their names; the sha256 of the file.
+def write_tensors(draft: Draft, tensors: Tensors, metadata: Mapping[str, str] | None = None) -> str:
+    """Write arrays of float32 or int32, in the order of their names, and strings about them; the sha256 of the file.
 
-    Its bytes depend on the arrays alone.
+    Its bytes depend on these alone. Raises ValueError where the header would be larger than it is read.
     """
-    header: dict[str, dict[str, object]] = {}
+    header: dict[str, Mapping[str, object]] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     end = 0
     for name in sorted(tensors):
         start, end = end, end + 4 * tensors[name].size
@@ -46,6 +46,8 @@ def write_tensors(draft: Draft, tensors: Tensors) -> str:
         }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > _MOST_HEADER_BYTES:
+        raise ValueError(f"the header would have {len(text):,} bytes, above the {_MOST_HEADER_BYTES:,} it may have")
     digest = hashlib.sha256()
     for piece in (len(text).to_bytes(8, "little"), text):
         digest.update(piece)

@@ -14,21 +14,23 @@ from typing import Any
 import click
 
 from pipelines.cli import cli
+from pipelines.option_types import Bytes
 
 STAGES = ("ingest", "embed", "affinity", "annotate", "evaluate", "knn")
 """The commands that are one Beam job each."""
 
 FOLDER = Path(__file__).with_name("metadata")
 _PATH = r"^gs://[a-z0-9][a-z0-9._-]+/.+$"
-_LAUNCHERS = {"--runner"}
-"""Options that the launcher gives itself."""
+_LAUNCHERS = {"--runner", "--quiet", "--json"}
+"""Options that the launcher gives itself, and flags about what is said here: a parameter has a value."""
 
 
 def metadata(stage: str) -> dict[str, Any]:
     """What `gcloud dataflow flex-template build` is told of a stage."""
     command = cli.commands[stage]
+    described = " ".join((command.help or stage).split("\n\n")[0].split())
     options = [one for one in command.params if isinstance(one, click.Option) and not _LAUNCHERS & {*one.opts}]
-    return {"name": f"awe {stage}", "description": command.help, "parameters": [_parameter(one) for one in options]}
+    return {"name": f"awe {stage}", "description": described, "parameters": [_parameter(one) for one in options]}
 
 
 def _parameter(option: click.Option) -> dict[str, Any]:
@@ -44,6 +46,8 @@ def _pattern(option: click.Option) -> str:
         return f"^({'|'.join(option.type.choices)})$"
     if isinstance(option.type, click.types.IntParamType):
         return r"^[0-9]+$"
+    if isinstance(option.type, Bytes):
+        return r"^[0-9.]+ ?(k|M|G|KiB|MiB|GiB)?B?$"
     if isinstance(option.type, click.types.FloatParamType):
         return r"^[0-9]*\.?[0-9]+$"
     return _PATH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -13,6 +14,7 @@ from pipelines.formats.text import check_line_ends
 LINES = 100
 HEAD_BYTES = 1 << 20
 _LEAST_SHARE = 0.1
+_FEATURE = re.compile(rb"(^|\s)\d+:[-+.\d]")
 _MAGIC = {b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"PAR1": "parquet"}
 
 
@@ -47,7 +49,10 @@ def detect(head: bytes, path: str) -> str:
     if len(whole) > 1:
         raise ConfigError(f"{path}: its first lines fit {' and '.join(whole)}; say which with data.format")
     if not whole:
-        raise ConfigError(f"{path}: its first lines fit no known format; say with data.format how to read it")
+        raise ConfigError(
+            f"{path}: its first lines fit no known format; say with data.format how to read it, and give a table of "
+            "features as npz or Parquet"
+        )
     return whole[0]
 
 
@@ -75,7 +80,10 @@ def _interactions(lines: Sequence[bytes]) -> float:
 
 def _pairs(lines: Sequence[bytes]) -> float:
     header = int(pairs.is_header(lines[:2]) and len(lines) > 1)
-    return (header + _parsed(partial(pairs.parse, rated=False), lines[header:])) / len(lines)
+    # Labels with commas between would be users and items, and what follows them a part of the last one's name.
+    fitting = [line for line in lines[header:] if not _FEATURE.search(line)]
+    parsed = _parsed(partial(pairs.parse, rated=False), fitting)
+    return (header + parsed) / len(lines) if parsed else 0.0  # a header alone may be any table's
 
 
 def _parsed(parse: Callable[[bytes], object], lines: Sequence[bytes]) -> int:

@@ -1,11 +1,13 @@
 """Interactions as comma-separated `user,item[,rating[,time]]`, one a line, with or without a header line.
 
-Users and items may be any text. Ratings decide what is a positive (`min_rating`); times are not looked at.
+A line with tabs and no comma is separated by its tabs. Users and items may be any text but a number that is not whole:
+that is a column of measurements. Ratings decide what is a positive (`min_rating`); times are not looked at.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -22,6 +24,7 @@ from pipelines.formats.text import number, numbered_lines, refuse_lone_cr
 _BLOCK_LINES = 32768
 _RATING = 2
 _MOST_FIELDS = 4
+_DECIMAL = re.compile(r"[+-]?\d*\.\d*[1-9]\d*(e[+-]?\d+)?", re.IGNORECASE)
 _COLUMNS = "user,item[,rating[,time]]"
 
 
@@ -90,9 +93,10 @@ def _is_number(text: str) -> bool:
 def _fields(line: bytes) -> list[str]:
     try:
         text = line.decode()
+        separator = "\t" if "\t" in text and "," not in text else ","
         if '"' not in text:
-            return text.split(",")
-        return next(csv.reader([text], strict=True))
+            return text.split(separator)
+        return next(csv.reader([text], delimiter=separator, strict=True))
     except UnicodeDecodeError:
         raise Refused("not UTF-8") from None
     except csv.Error as error:
@@ -126,8 +130,8 @@ def parse(line: bytes, rated: bool) -> tuple[str, str, float]:
     Raises
     ------
     Refused
-        Fewer than two fields or more than four, an empty or negative user or item, a rating that is no number, or none
-        where `rated` asks for one.
+        Fewer than two fields or more than four, a user or item that is empty, negative or not whole, a rating that is
+        no number, or none where `rated` asks for one.
     """
     refuse_lone_cr(line)
     fields = [field.strip() for field in _fields(line)]
@@ -138,6 +142,8 @@ def parse(line: bytes, rated: bool) -> tuple[str, str, float]:
             raise Refused(f"no {what}")
         if key[0] == "-" and key[1:].isdigit():
             raise Refused(f"{what} {key} is negative")
+        if _DECIMAL.fullmatch(key):
+            raise Refused(f"{what} {key} is a number that is not whole: give a table of features as npz or Parquet")
     if len(fields) <= _RATING or not fields[_RATING]:
         if rated:
             raise Refused("no rating")

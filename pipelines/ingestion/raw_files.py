@@ -8,7 +8,7 @@ import math
 import os
 import posixpath
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -51,8 +51,15 @@ class RawFile:
         return self.format in INTERACTIONS
 
 
-def find_files(fs: BeamFileSystem, config: Config, splits: Sequence[str] = SPLITS) -> list[RawFile]:
+KEYS: Mapping[str, str] = {split: f"data.{split}" for split in SPLITS}
+
+
+def find_files(
+    fs: BeamFileSystem, config: Config, splits: Sequence[str] = SPLITS, keys: Mapping[str, str] = KEYS
+) -> list[RawFile]:
     """The files of some splits, sorted by path. Those of the others are not opened and need not be there.
+
+    Messages call a split's paths by `keys`: what the user has given them as.
 
     Raises
     ------
@@ -62,12 +69,12 @@ def find_files(fs: BeamFileSystem, config: Config, splits: Sequence[str] = SPLIT
     DataError
         An empty file; an ARFF file whose labels are not known.
     """
-    files = [_digits(config)] if config.data.format == "digits" else _given_files(fs, config, splits)
+    files = [_digits(config)] if config.data.format == "digits" else _given_files(fs, config, splits, keys)
     _check_keys(config, files)
     return files
 
 
-def _given_files(fs: BeamFileSystem, config: Config, splits: Sequence[str]) -> list[RawFile]:
+def _given_files(fs: BeamFileSystem, config: Config, splits: Sequence[str], keys: Mapping[str, str]) -> list[RawFile]:
     split_of: dict[str, str] = {}
     spelt: dict[str, str] = {}
     for split, paths in (
@@ -77,13 +84,13 @@ def _given_files(fs: BeamFileSystem, config: Config, splits: Sequence[str]) -> l
     ):
         if paths is None or isinstance(paths, float):
             continue
-        for path in _expanded(fs, config, paths, f"data.{split}", needed=split in splits):
+        for path in _expanded(fs, config, paths, keys[split], needed=split in splits):
             # A file under a second name would be in two splits at once, or count twice.
             met = spelt.setdefault(path if "://" in path else os.path.realpath(path), path)
             if met in split_of:
                 also = "" if met == path else f" (as {met})"
                 twice = "twice" if split_of[met] == split else f"for {split_of[met]} too"
-                raise ConfigError(f"data.{split}: {path} is given {twice}{also}; give it once")
+                raise ConfigError(f"{keys[split]}: {path} is given {twice}{also}; give it once")
             split_of[path] = split
     # A file's place is part of the ids of its rows: it is the same whatever is left out.
     places = [(i, path) for i, path in enumerate(sorted(split_of)) if split_of[path] in splits]
@@ -91,17 +98,17 @@ def _given_files(fs: BeamFileSystem, config: Config, splits: Sequence[str]) -> l
     if len({file.has_interactions for file in files}) > 1:
         one, other = files[0], next(file for file in files if file.has_interactions != files[0].has_interactions)
         raise ConfigError(f"{one.path} is {one.format} but {other.path} is {other.format}; give files of one kind")
-    _check_contents(files)
+    _check_contents(files, keys)
     return files
 
 
-def _check_contents(files: Sequence[RawFile]) -> None:
+def _check_contents(files: Sequence[RawFile], keys: Mapping[str, str]) -> None:
     met: dict[str, RawFile] = {}
     for file in sorted(files, key=lambda file: SPLITS.index(file.split)):
         first = met.setdefault(file.sha256, file)
         if first is not file:
             raise ConfigError(
-                f"data.{file.split}: {file.path} holds the same bytes as {first.path} of data.{first.split}; give one"
+                f"{keys[file.split]}: {file.path} holds the same bytes as {first.path} of {keys[first.split]}; give one"
             )
 
 
@@ -154,7 +161,8 @@ def _expanded(fs: BeamFileSystem, config: Config, paths: Paths, key: str, needed
             folder = path.rstrip("/")
             raise ConfigError(f"{key}: {folder} is a folder; give {folder}/*.EXT")
         if not matches:
-            raise ConfigError(f"{key}: {path}: no such file; correct the path, data.root or AWE_DATA")
+            root = "" if path == given else ", data.root or AWE_DATA"
+            raise ConfigError(f"{key}: {path}: no such file; correct the path{root}")
         found += matches
     if not found:
         raise ConfigError(f"{key}: names no file; give a path")

@@ -95,6 +95,7 @@ class ReadExamples(beam.DoFn):
                 limit.check(known.rejects)
                 yield from rejects_tagged(known.rejects)
                 counters.count("blocks_read")
+                counters.count("rows_read", len(known) + len(known.rejects))
                 kept = 0
                 for key, piece in rows_by_part(known, file, self._plan):
                     kept += len(piece)
@@ -175,6 +176,7 @@ class ReadPairs(beam.DoFn):
                 met = int((pairs.items != NO_ITEM).sum())
                 yield TaggedOutput(TALLY, Tally.of(block.rejects, rows_in=lines_in, pairs_in=met))
                 counters.count("blocks_read")
+                counters.count("rows_read", lines_in)
                 counters.count("lines_below_min_rating", block.left_out)
                 bucket = part_of(self._plan.rule.seed, pairs.users, self._buckets)
                 for k in np.unique(bucket).tolist():

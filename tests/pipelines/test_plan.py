@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import click
 import pytest
 
-from pipelines.plan import RUNNERS, Bytes
+from pipelines.plan import RUNNERS
 from tests.end_to_end.runs import DIGITS, awe
 
 STAGES = ["ingest", "train", "embed", "affinity", "annotate", "evaluate"]
@@ -78,16 +77,3 @@ def test_a_run_that_is_not_there_is_said() -> None:
     done = awe("plan", "--run=/nowhere/run", check=False)
     assert done.returncode == 2
     assert "/nowhere/run" in done.stderr.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("16GiB", 2**34), ("1.5GiB", 3 * 2**29), ("500MB", 5 * 10**8), ("7", 7), ("2G", 2 * 10**9)]
-)
-def test_sizes_have_units(text: str, size: int) -> None:
-    assert Bytes().convert(text, None, None) == size
-
-
-@pytest.mark.parametrize("text", ["", "0", "GiB", "1..2GiB", "-1", "3TB"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(click.BadParameter):
-        Bytes().convert(text, None, None)

@@ -46,6 +46,18 @@ def test_written_in_pieces_of_any_size_they_come_back_and_are_safetensors(
     same(safetensors.numpy.load(content), TENSORS)
 
 
+def test_what_is_said_of_the_tensors_is_read_by_safetensors(tmp_path: Path) -> None:
+    draft = FS.draft(str(tmp_path))
+    path = str(tmp_path / "some.safetensors")
+    sha256 = write_tensors(draft, TENSORS, {"D": "3", "ä": '{"x": 1}'})
+    draft.keep(path)
+    with safetensors.safe_open(path, "numpy") as opened:
+        assert opened.metadata() == {"D": "3", "ä": '{"x": 1}'}
+    same(read_tensor_file(FS, path, sha256), TENSORS)
+    with pytest.raises(ValueError, match="the header would have"):
+        write_tensors(FS.draft(str(tmp_path)), TENSORS, {"long": "x" * (1 << 20)})
+
+
 def test_what_safetensors_writes_is_read(tmp_path: Path) -> None:
     content = safetensors.numpy.save({name: np.array(array, order="C") for name, array in TENSORS.items()})
     (tmp_path / "theirs").write_bytes(content)

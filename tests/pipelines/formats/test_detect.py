@@ -26,6 +26,7 @@ def test_binary_formats_by_their_first_bytes() -> None:
         (b"0 5 6 7\n1 8\n2\n", "interactions"),
         (b"user,item\n1,2\n", "csv"),
         (b"anna,film,4.5\n", "csv"),
+        (b"0,5 1:1 8:2\n1,6 2:1 9:2\n", "svmlight"),
         (b"1 3:0.5\nbroken\n2 4:1\n2 4:1\n", "svmlight"),
     ],
 )
@@ -44,6 +45,17 @@ def test_a_line_that_the_head_cuts_is_not_looked_at() -> None:
 def test_where_two_formats_fit_both_are_named(head: bytes) -> None:
     with pytest.raises(ConfigError, match=r"fit svmlight and csv; say which with data\.format"):
         detect(head, "f")
+
+
+def test_lists_and_a_table_with_tabs_are_not_told_apart() -> None:
+    with pytest.raises(ConfigError, match=r"fit interactions and csv; say which"):
+        detect(b"1\t20\t5\n1\t21\t4\n", "f")
+    assert detect(b"1\t20\t5\t6\t7\n1\t21\t4\n", "f") == "interactions"
+
+
+def test_a_table_of_features_is_no_interactions() -> None:
+    with pytest.raises(ConfigError, match="give a table of features as npz or Parquet"):
+        detect(b"f1,f2,f3,label\n0.11,-2.5,0.3,cat\n1.5,0.25,-1.5,dog\n", "f")
 
 
 def test_lists_and_bare_labels_are_not_told_apart() -> None:

@@ -13,12 +13,27 @@ from pipelines.formats.rows import Given
 from tests.pipelines.formats.reading import blocks_of, rejects_of, survey_of
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\x00"), min_size=1, max_size=8).filter(
-    lambda text: text == text.strip() and not text.startswith(("-", "user", "uid", "User"))
+    lambda text: text == text.strip() and not text.startswith(("-", "user", "uid", "User")) and "." not in text
 )
 
 
 def pairs_of(blocks: list) -> list[tuple[str, str]]:
     return [pair for block in blocks for pair in zip(block.users.tolist(), block.items.tolist(), strict=True)]
+
+
+def test_a_line_with_tabs_and_no_comma_is_separated_by_them() -> None:
+    assert pairs_of(blocks_of(pairs, b"user\titem\trating\nann\tgreen tea\t4\nbob\tmilk\t2\n")) == [
+        ("ann", "green tea"),
+        ("bob", "milk"),
+    ]
+    assert pairs_of(blocks_of(pairs, b"ann\tsmith,tea\n")) == [("ann\tsmith", "tea")]
+
+
+@pytest.mark.parametrize("line", [b"0.531,-0.2,1", b"ann,1.25", b"-.5,tea", b"1.5e3,tea"])
+def test_measurements_are_no_users_or_items(line: bytes) -> None:
+    (refused,) = rejects_of(blocks_of(pairs, line + b"\n"))
+    assert "is a number that is not whole" in refused.reason
+    assert not rejects_of(blocks_of(pairs, b"1.0,2.\nv1.5,a.b\n1e5,.\n"))
 
 
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=20))

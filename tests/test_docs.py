@@ -1,0 +1,151 @@
+"""Every command, program and configuration of README and docs, run as it stands there, on data that is small.
+
+Paths of data and the sizes of trainings are put in; what cannot run here is listed with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipelines import cli
+from pipelines.config import Config
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+LEFT_OUT = {
+    r"^make test$": "this suite itself",
+    r"^make (flink|run RUNNER=flink)": "a Flink cluster: make test-flink",
+    r"^pip install": "changes the environment",
+    r"^(docker|kubectl|gcloud|STAGE=)": "a container engine, Kubernetes or Google's cloud",
+    r"s3://|gs://": "a bucket: make test-store, make test-dataflow",
+    r"^python -m benchmarks": "a benchmark, of large data: tests/benchmarks",
+    r"--base=OLD": "needs a base that has grown: tests/pipelines/test_knn.py",
+}
+"""Commands that are not run here, and why."""
+
+PROGRAMS_ELSEWHERE = {"beam.md": "tests/pipelines/test_inference.py"}
+"""Pages whose programs another test runs."""
+
+_METHODS = "--evaluate.methods=['wsabie','awe']"
+_CUT = ["--train.epochs=2", "--train.D=4", "--train.batch=64", "--affinity.n=4", "--data.block_rows=128", _METHODS]
+SMALL = {"run": _CUT, "tune": [*_CUT, "--trials=1", "--seeds=0"]}
+"""What is added to a command."""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    """Lines of the page's shell blocks, continued lines joined, without comments."""
+    text = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
+    lines = (re.sub(r"(^|\s{2,})# .*$", "", line).strip() for line in text.splitlines())
+    return [" ".join(line.split()) for line in lines if line]
+
+
+def left_out(command: str) -> str | None:
+    return next((reason for pattern, reason in LEFT_OUT.items() if re.search(pattern, command)), None)
+
+
+RUN_HERE = [(page.name, command) for page in PAGES for command in commands(page) if left_out(command) is None]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder to type in, with the data that the pages speak of, and the repository's configurations."""
+    folder = tmp_path_factory.mktemp("desk")
+    data, rng = folder / "data", np.random.default_rng(0)
+    data.mkdir()
+    names = np.array(["dolphin", "whale", "oak"])
+    for name, rows in (("train", 150), ("test", 40), ("new", 30), ("shapes", 160)):
+        y = rng.integers(0, 3, rows)
+        X = (3 * np.eye(3)[y] + rng.normal(size=(rows, 3))).astype(np.float32)
+        np.savez(data / f"{name}.npz", X=X, **({} if name == "new" else {"y": y, "label_names": names}))
+    lines = ["user,item,rating,timestamp"]
+    for user in range(60):
+        lines += [f"u{user},{'tea' if i == 0 else f'item{i}'},{rng.integers(1, 6)},{i}" for i in range(user % 2, 30, 2)]
+    (data / "orders.csv").write_text("\n".join(lines) + "\n")
+    tags = (f"{i % 5},{5 + i % 4} {1 + i % 5}:1 {8 + i % 4}:{1 + i % 3}" for i in range(200))
+    (data / "tags.svm").write_text("\n".join(tags) + "\n")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        cli.main(["run", "--run=RUN", "--data.train=data/train.npz", "--data.root=.", *_CUT])
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def put_in(command: str, desk: Path) -> list[str]:
+    """The words of `awe …` with the small data's paths and sizes."""
+    text = command.removeprefix(".venv/bin/")
+    for ours, here in (("/data/", f"{desk}/data/"), ("bibtex.toml", "digits.toml"), ("--seeds=0,1,2", "--seeds=0,1")):
+        text = text.replace(ours, here)
+    words = shlex.split(text)[1:]
+    return [*words, *SMALL.get(words[0], [])]
+
+
+def made_by(target: str) -> str:
+    """The `awe …` that a target of the Makefile runs last."""
+    shown = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return shown.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(("page", "command"), RUN_HERE, ids=lambda value: str(value)[:60])
+def test_a_command_of_the_pages(desk: Path, page: str, command: str) -> None:
+    typed = made_by(command.removeprefix("make ")) if command.startswith("make ") else command
+    assert typed.removeprefix(".venv/bin/").startswith("awe "), (
+        f"{page}: say in LEFT_OUT why this is not run: {command}"
+    )
+    cli.main(put_in(typed, desk))
+
+
+def test_nothing_is_left_out_for_no_reason() -> None:
+    every = [command for page in PAGES for command in commands(page)]
+    for pattern in LEFT_OUT:
+        assert any(re.search(pattern, command) for command in every), f"{pattern} is on no page any more"
+    assert len(RUN_HERE) > 20
+
+
+def test_every_command_stands_in_a_block() -> None:
+    for page in PAGES:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            assert not re.match(r"    (\.venv/bin/awe|awe|make|python -m|pip) ", line), (
+                f"{page.name}: fence this: {line}"
+            )
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_programs_of_the_pages(desk: Path, page: Path) -> None:
+    if page.name in PROGRAMS_ELSEWHERE:
+        assert (ROOT / PROGRAMS_ELSEWHERE[page.name]).is_file()
+        return
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    X = 3 * np.eye(3)[y] + rng.normal(size=(60, 3))
+    for program in blocks(page, "python"):
+        with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+            names = {"X": X, "y": y, "X_new": X[:5], "RUN": "RUN", "directory": "RUN/embeddings-0/train"}
+            exec(
+                compile(program.replace("/data/", f"{desk}/data/own-"), page.name, "exec"),
+                {**names, "pipeline": pipeline},
+            )
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=lambda page: page.name)
+def test_the_configurations_of_the_pages(page: Path) -> None:
+    for block in blocks(page, "toml"):
+        Config.model_validate({"data": {"format": "digits"}, **tomllib.loads(block)})

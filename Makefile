@@ -17,7 +17,7 @@ T = $(if $(ITERATION),--iteration=$(ITERATION))
 
 BUDGET ?= 10
 
-.PHONY: setup demo test lint run tune tables ingest train embed affinity annotate evaluate clean
+.PHONY: setup demo test lint run tune tables ingest train embed affinity annotate evaluate report clean
 
 setup: $(READY)
 
@@ -55,6 +55,9 @@ ingest: $(READY)
 
 train embed affinity annotate evaluate: $(READY)
 	$(AWE) $@ $(FLAGS) $(T)
+
+report: $(READY)
+	$(AWE) $@ --run=$(RUN)
 
 # Flink for this machine: Beam's job server with Flink's runtime inside, and Beam's boot program for Python workers.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/affinity-weighted-embedding

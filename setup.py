@@ -9,6 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["awe_core*", "schemas*", "pipelines*"]),
+    package_data={"pipelines.report": ["published.toml", "templates/**"]},
     install_requires=[
         "apache-beam>=2.77,<2.78",
         "numpy>=2.0,<3",
@@ -16,6 +17,7 @@ setup(
         "scipy>=1.14,<2",
         "pyarrow>=18",
         "click>=8.1,<9",
+        "jinja2>=3.1,<4",
         "joblib>=1.3,<2",
         "liac-arff>=2.5,<3",
         "pydantic>=2.7,<3",

@@ -101,7 +101,7 @@ class Row:
 def main(root: Path = Path()) -> None:
     """Write docs/results.md below a checkout's root."""
     tables = tomllib.loads((root / "docs/tables.toml").read_text())["table"]
-    published = tomllib.loads((root / "docs/published.toml").read_text())
+    published = tomllib.loads((root / "pipelines/report/published.toml").read_text())
     sections = [_section(root, table, published) for table in tables]
     (root / "docs/results.md").write_text("\n".join([_HEAD, *sections]))
 

@@ -35,10 +35,12 @@ from pipelines.annotate_input import FORMATS as NEW_ROWS
 from pipelines.commands import COMMANDS
 from pipelines.config import KINDS, Config, load_config, parse_overrides
 from pipelines.errors import ConfigError, DataError, JobError
+from pipelines.existing_run import ExistingRun
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import RUNNERS, TemplateWritten, pipeline_options
 from pipelines.manual import EXIT, PROGRAM, SETTINGS, Manual
 from pipelines.option_types import Bytes, Finite, Location
+from pipelines.report import page
 from pipelines.run_directory import Lane, RunDirectory
 from pipelines.run_plan import Cluster
 from pipelines.stage import Context
@@ -248,7 +250,7 @@ def _annotate(
 
 @_command(
     "run",
-    """All stages of all iterations, skipping what is up to date; ends in the table of results on test.
+    """All stages of all iterations, skipping what is up to date; ends in report.html and the table of results on test.
 
     \b
     Examples:
@@ -455,6 +457,7 @@ def run_all(context: Context) -> None:
             annotate.main(context, lane, iteration)
             evaluate.main(context, lane, iteration)
     evaluate.keep_only(context, expected_rows(context))
+    page.main(ExistingRun(context, config.run.iterations))
 
 
 def expected_rows(context: Context) -> set[results_table.RowKey]:

@@ -9,10 +9,12 @@ import click
 from pipelines import doctor, export, initial_config, model_report, nearest
 from pipelines.commented_toml import SECTIONS, commented
 from pipelines.errors import ConfigError
+from pipelines.existing_run import ExistingRun
 from pipelines.formats.registry import READERS
 from pipelines.job import RUNNERS
 from pipelines.manual import EXIT
 from pipelines.option_types import Location
+from pipelines.report import page
 from schemas.tables import SPLITS
 from schemas.vector_formats import Format
 
@@ -81,6 +83,17 @@ _ITERATION = click.option(
 )
 
 
+@click.command("report", epilog=EXIT)
+@click.option("--run", required=True, metavar="DIR", type=Location(), help="The run, of one seed.")
+def report_command(run: str) -> None:
+    """RUN/report.html: one file that opens offline; `awe run` ends with it.
+
+    Results beside published ones, training, time and memory by stage, G, a map of the labels, nearest labels, example
+    annotations.
+    """
+    click.echo(page.main(ExistingRun.open(run)))
+
+
 @click.command("export", epilog=EXIT)
 @click.argument("run", metavar="RUN")
 @_ITERATION
@@ -144,4 +157,12 @@ def show_command(directory: str, as_json: bool) -> None:
     click.echo(model_report.main(directory, as_json))
 
 
-COMMANDS = (doctor_command, init_command, keys_command, export_command, neighbours_command, model_command)
+COMMANDS = (
+    doctor_command,
+    init_command,
+    keys_command,
+    report_command,
+    export_command,
+    neighbours_command,
+    model_command,
+)

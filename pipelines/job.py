@@ -27,7 +27,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_ru
 
 from pipelines import counters, log, process_cache, progress
 from pipelines.errors import ConfigError, StoreError, unwrap
-from pipelines.memory import give_back
+from pipelines.memory import give_back, watched_peak
 from schemas.filesystem import FileSystem
 
 RUNNERS = {
@@ -162,8 +162,9 @@ def run_job(
 ) -> dict[str, Any]:
     """Build a pipeline, run it to its end and return its counters. `rows` is what it comes to, as far as it is known.
 
-    The counters are said in a table, and kept beside the manifest of every dataset that was written. They, the seconds
-    and, of a failure, the whole traceback go to `log_directory`; what is raised has one line.
+    The counters are said in a table, and kept beside the manifest of every dataset that was written. They, the seconds,
+    the most bytes that this process held and, of a failure, the whole traceback go to `log_directory`; what is raised
+    has one line.
 
     Raises
     ------
@@ -176,7 +177,7 @@ def run_job(
         raise ConfigError(f"the runner's options: {error}") from error
     with tempfile.TemporaryFile("w+") as printed:
         try:
-            with progress.shown(stage, rows), log.kept_quiet(printed):
+            with progress.shown(stage, rows), log.kept_quiet(printed), watched_peak() as peak:
                 build(pipeline)
                 result = pipeline.run()
                 if template is None:
@@ -194,7 +195,8 @@ def run_job(
     if template is not None:
         raise TemplateWritten(f"{stage} was not run: its template is {template}")
     found = counters.totals(result)
-    table = {"stage": stage, "seconds": round(time.monotonic() - start, 3), "counters": found}
+    seconds = round(time.monotonic() - start, 3)
+    table = {"stage": stage, "seconds": seconds, "peak_bytes": peak.bytes, "counters": found}
     content = json.dumps(table, indent=1, sort_keys=True).encode()
     written = found.get(counters.DATASETS, [])
     for path in (fs.join(log_directory, f"{stage}.json"), *(fs.join(name, "counters.json") for name in written)):

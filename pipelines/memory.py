@@ -7,6 +7,9 @@ import gc
 import os
 import re
 import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +25,8 @@ UNDER_WAY = 3
 
 _ADVICE = 64 * 2**20
 """A bound that is proposed is rounded up to this: two processes never hold quite the same."""
+
+_LOOK_EVERY_SECONDS = 0.1
 
 
 class Memory:
@@ -98,6 +103,38 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
     if trim is not None:
         trim(0)
+
+
+class Peak:
+    """The most bytes that this process was seen to hold; `bytes` is that so far."""
+
+    def __init__(self) -> None:
+        self.bytes = resident_bytes()
+
+    def look(self) -> None:
+        self.bytes = max(self.bytes, resident_bytes())
+
+
+@contextmanager
+def watched_peak() -> Iterator[Peak]:
+    """Look ten times a second at what the process holds.
+
+    The system keeps a peak too, of the whole life of a process: a stage has to be told from those before it.
+    """
+    peak, done = Peak(), threading.Event()
+
+    def look() -> None:
+        while not done.wait(_LOOK_EVERY_SECONDS):
+            peak.look()
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
+        peak.look()
 
 
 def resident_bytes() -> int:

@@ -12,7 +12,7 @@ from pipelines.filesystem import BeamFileSystem
 from pipelines.models import load_model
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem, read_bytes
-from schemas.model_file import ModelFile, find_model
+from schemas.model_file import find_model
 
 _COLUMNS = ("epoch", "loss", "p_at_1", "updates", "skipped", "rate", "seconds")
 _NOT_SHOWN = {"settings", "inputs"}
@@ -41,7 +41,7 @@ def described(fs: FileSystem, directory: str) -> dict[str, Any]:
         "facts": {name: value for name, value in found.facts.items() if name not in _NOT_SHOWN},
         "settings": found.facts["settings"],
         "inputs": found.inputs,
-        "history": _history(fs, directory, found),
+        "history": read_history(fs, directory),
     }
 
 
@@ -51,8 +51,8 @@ def _tensor(rows: NDArray[np.float32]) -> dict[str, Any]:
     return {"shape": list(rows.shape), "norms": {"least": least, "median": median, "most": most}}
 
 
-def _history(fs: FileSystem, directory: str, found: ModelFile) -> list[dict[str, Any]]:
-    """The record of every epoch. Raises DataError where it is no JSON."""
+def read_history(fs: FileSystem, directory: str) -> list[dict[str, Any]]:
+    """The record of every epoch of a model's training. Raises DataError where it is no JSON."""
     path = fs.join(directory, "history.json")
     try:
         history: list[dict[str, Any]] = json.loads(read_bytes(fs, path))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.knn import knn_join
@@ -46,25 +47,47 @@ def nearest_labels(run: ExistingRun, name: str, k: int) -> list[dict[str, Any]]:
     if name not in names:
         raise DataError(f"{run.context.run.labels}: no label is called {cell(name)!r}{_alike(name, names)}")
     place = names.index(name)
-    cosines = cosines_with(V, place)
-    order = np.lexsort((np.arange(len(V)), -cosines))
-    near = order[order != place][:k].tolist()
-    siblings = run.labels.siblings
-    of_it = set() if siblings is None else set(siblings[place].indices.tolist())
     rows: list[dict[str, Any]] = []
-    for label in near:
-        row = {"label": names[label], "cosine": float(cosines[label]), "count": int(run.labels.counts[label])}
-        rows.append(row if siblings is None else {**row, "sibling": label in of_it})
+    for each in LabelSpace(V, run.labels.siblings).nearest(place, k):
+        row = {"label": names[each.label], "cosine": each.cosine, "count": int(run.labels.counts[each.label])}
+        rows.append(row if run.labels.siblings is None else {**row, "sibling": each.sibling})
     return rows
 
 
-def cosines_with(V: NDArray[np.float32], place: int) -> NDArray[np.float64]:
-    """Cosines of all rows with one of them, in float64; 0 where a row is 0: [rows]."""
-    wide = V.astype(np.float64)
-    norms = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    products = np.einsum("ij,j->i", wide, wide[place])
-    lengths = norms * norms[place]
-    return np.divide(products, lengths, out=np.zeros(len(V)), where=lengths > 0)
+class NearLabel(NamedTuple):
+    """A label near another, by its id."""
+
+    label: int
+    cosine: float
+    sibling: bool
+
+
+class LabelSpace:
+    """Label vectors that several labels are compared in.
+
+    Parameters
+    ----------
+    V : float32 [Y, D]; a copy of it in float64 is held.
+    siblings : CSR [Y, Y], or None where the labels have no hierarchy.
+    """
+
+    def __init__(self, V: NDArray[np.float32], siblings: sp.csr_matrix | None) -> None:
+        self._wide, self._siblings = V.astype(np.float64), siblings
+        self._norms = np.sqrt(np.einsum("ij,ij->i", self._wide, self._wide))
+
+    def cosines(self, label: int) -> NDArray[np.float64]:
+        """Cosines of all labels with one of them; 0 where a vector is 0: [Y]."""
+        products = np.einsum("ij,j->i", self._wide, self._wide[label])
+        lengths = self._norms * self._norms[label]
+        return np.divide(products, lengths, out=np.zeros(len(self._wide)), where=lengths > 0)
+
+    def nearest(self, label: int, k: int) -> list[NearLabel]:
+        """The k other labels of the largest cosine, ties by id."""
+        cosines = self.cosines(label)
+        order = np.lexsort((np.arange(len(cosines)), -cosines))
+        of_it = set() if self._siblings is None else set(self._siblings[label].indices.tolist())
+        near = order[order != label][:k].tolist()
+        return [NearLabel(each, float(cosines[each]), each in of_it) for each in near]
 
 
 def _alike(name: str, names: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.config import METHODS_0, METHODS_T
@@ -90,12 +90,17 @@ def _summarise(runs: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 _ORDER = (*METHODS_0, *METHODS_T)
 
 
+def row_order(row: Mapping[str, Any]) -> tuple[int, int]:
+    """Where a row of results stands in a table: by iteration, then as the methods are listed."""
+    return row["iteration"], _ORDER.index(row["method"])
+
+
 def _table(summary: Sequence[dict[str, Any]], split: str) -> str:
     rows = [row for row in summary if row["split"] == split]
     if not rows:
         return f"no results on {split}"
     shown = [name for name in SHOWN if name in rows[0]["mean"]]
-    rows.sort(key=lambda row: (row["iteration"], _ORDER.index(row["method"])))
+    rows.sort(key=row_order)
     cells = [["method", "T", *shown]]
     for row in rows:
         figures = [_cell(row["mean"].get(name), row["spread"].get(name)) for name in shown]

@@ -17,6 +17,7 @@ from pipelines.config import Config
 from pipelines.dataset_writer import DatasetPlan, is_current
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import in_process, run_job, template_of
+from pipelines.memory import watched_peak
 from pipelines.run_directory import Lane, RunDirectory
 from schemas.errors import DataError
 from schemas.filesystem import read_bytes
@@ -109,6 +110,16 @@ def timed(what: str) -> Iterator[None]:
     log.info(f"{what} …")
     yield
     log.info(f"{what}: {time.monotonic() - start:.1f} s")
+
+
+@contextmanager
+def spent(context: Context, lane: Lane, stage: str) -> Iterator[None]:
+    """Keep the seconds and the most bytes of a stage that is no job in the lane's log, as a job's are kept."""
+    start = time.monotonic()
+    with watched_peak() as peak:
+        yield
+    table = {"stage": stage, "seconds": round(time.monotonic() - start, 3), "peak_bytes": peak.bytes}
+    context.fs.put(context.fs.join(lane.root, "log", f"{stage}.json"), json.dumps(table, indent=1).encode())
 
 
 def features_facts(manifest: Manifest) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ from pipelines.models import is_trained, load_model, model_facts, model_file, mo
 from pipelines.origin import Origin, begin_with, find_origin
 from pipelines.pairs import find_pairs
 from pipelines.run_directory import Lane
-from pipelines.stage import Context, timed
+from pipelines.stage import Context, spent, timed
 from schemas.errors import DataError
 from schemas.manifest import Manifest, read_manifest, recipe_of
 from schemas.model_file import ModelFile, find_model, write_model
@@ -202,7 +202,7 @@ def _train_model(context: Context, lane: Lane, iteration: int) -> None:
     start = load_model(fs, lane.model(iteration - 1), warm, warm=True) if warm else None
     if origin is not None:
         start = begin_with(fs, origin, context.run.labels, facts, settings, config.run.seed)
-    with timed(context.short(directory)):
+    with timed(context.short(directory)), spent(context, lane, f"train-{iteration}"):
         try:
             stored = iteration and settings.affinity is None
             gate = Gate(affinity_scale(fit), config.affinity.bias) if stored else None

@@ -64,7 +64,8 @@ def put(root: Path, run: str, seed: int, rows: list[dict[str, Any]]) -> Path:
 def root(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/tables.toml").write_text(TABLES)
-    (tmp_path / "docs/published.toml").write_text(PUBLISHED)
+    (tmp_path / "pipelines/report").mkdir(parents=True)
+    (tmp_path / "pipelines/report/published.toml").write_text(PUBLISHED)
     put(tmp_path, "runs/own", 0, [row("awe", 1, 0.5), row("wsabie", 0, 0.4), row("wsabie", 0, 0.1, split="validation")])
     put(tmp_path, "runs/own", 1, [row("awe", 1, 0.6), row("wsabie", 0, 0.42)])
     return tmp_path
@@ -106,7 +107,7 @@ def test_a_result_that_was_changed_by_hand_is_refused(root: Path) -> None:
 def test_the_tables_that_come_with_it_name_configurations_that_are_there() -> None:
     root = Path(__file__).parents[2]
     listed = tables.tomllib.loads((root / "docs/tables.toml").read_text())["table"]
-    published = tables.tomllib.loads((root / "docs/published.toml").read_text())
+    published = tables.tomllib.loads((root / "pipelines/report/published.toml").read_text())
     for table in listed:
         assert table.get("published") is None or table["published"] in published
         assert all((root / run["config"]).exists() for run in table["runs"])

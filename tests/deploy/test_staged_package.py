@@ -57,8 +57,9 @@ def test_the_package_that_is_staged_holds_the_three_packages_alone(tmp_path: Pat
     shutil.unpack_archive(package, tmp_path)
     (folder,) = (path for path in tmp_path.glob("affinity*") if path.is_dir())
     for name in ("awe_core", "schemas", "pipelines"):
-        expected = {path.relative_to(ROOT) for path in (ROOT / name).rglob("*.py")}
-        assert {path.relative_to(folder) for path in (folder / name).rglob("*.py")} == expected
+        files = (path for path in (ROOT / name).rglob("*.*") if "__pycache__" not in path.parts)
+        expected = {path.relative_to(ROOT) for path in files}
+        assert {path.relative_to(folder) for path in (folder / name).rglob("*.*")} == expected
     assert not (folder / "tests").exists()
 
 

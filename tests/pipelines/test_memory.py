@@ -16,7 +16,7 @@ from benchmarks import stored
 from benchmarks.synthetic import dense_blocks
 from pipelines import memory
 from pipelines.errors import ConfigError
-from pipelines.memory import Memory, give_back, held_beside_examples, resident_bytes
+from pipelines.memory import Memory, give_back, held_beside_examples, resident_bytes, watched_peak
 
 SETTINGS = TrainSettings(D=4, C=np.inf, learning_rate=0.1, batch=16, epochs=3, patience=3, threads=2)
 
@@ -95,3 +95,16 @@ def test_what_was_freed_is_given_back() -> None:
     give_back()
     assert len(kept) == 10
     assert resident_bytes() < full - 200 * 2**20
+
+
+def test_a_peak_is_what_was_held_within_and_not_what_stays() -> None:
+    before = resident_bytes()
+    with watched_peak() as peak:
+        held = np.ones(2**24)  # 128 MiB
+        peak.look()
+        del held
+        give_back()
+    assert peak.bytes > before + 2**26
+    with watched_peak() as after:
+        pass
+    assert after.bytes < peak.bytes - 2**26

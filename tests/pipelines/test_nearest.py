@@ -15,7 +15,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
 
 from pipelines import cli
-from pipelines.nearest import cosines_with
+from pipelines.nearest import LabelSpace
 from tests.pipelines.conftest import HOSTILE, made, write_rows
 
 ANIMALS = ["dolphin", "whale", "oak", "maple"]
@@ -98,5 +98,6 @@ def test_wrong_questions(
 
 def test_a_row_of_zeros_is_near_to_nothing() -> None:
     V = np.array([[0, 0], [3, 4], [-3, -4], [6, 8]], dtype=np.float32)
-    assert cosines_with(V, 0).tolist() == [0, 0, 0, 0]
-    assert cosines_with(V, 1).tolist() == pytest.approx([0, 1, -1, 1])
+    space = LabelSpace(V, None)
+    assert space.cosines(0).tolist() == [0, 0, 0, 0]
+    assert space.cosines(1).tolist() == pytest.approx([0, 1, -1, 1])

@@ -77,7 +77,7 @@ def test_a_histogram_steps_at_its_edges() -> None:
         (Axis("", 0.9, 6, logarithmic=True), [1, 2, 5]),
         (Axis("", 1e-9, 1e3, logarithmic=True), [1e-9, 1e-6, 1e-3, 1, 1e3]),
     ],
-    ids=lambda value: str(value),
+    ids=["percents", "tenths", "whole", "given", "decades", "one decade", "many decades"],
 )
 def test_round_values_are_marked(axis: Axis, expected: list[float]) -> None:
     assert axis.ticks() == pytest.approx(expected)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import socket
 import statistics
 import subprocess
 import sys
@@ -20,20 +19,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from awe_core.knn.plan import Asked, Plan, neighbour_bytes, plans
+from awe_core.knn.plan import SHUFFLE_BYTES_PER_SECOND, Asked, Plan, neighbour_bytes, plans
 from awe_core.knn.probe import probe
 from benchmarks.grown import gaussian
 from benchmarks.ours_join_beam import WORKER_BYTES, stored
 from benchmarks.processes import ProgramFailed
 from benchmarks.report import Case, last_line, table
 from benchmarks.watched import Watched, watch
-from deploy.flink.cluster import LEAN, Cluster
+from deploy.flink.cluster import JAR, Cluster, free_port
 from pipelines.run_plan import PROCESS_BYTES
 
 N, DIMENSION, WORKERS = 20, 128, 2
@@ -79,18 +78,8 @@ class Bench:
         return folder
 
     def on_cluster(self, rows: int) -> Measured:
-        flags = [
-            *(
-                "--runner=flink",
-                "--flink_version=1.19",
-                f"--flink_job_server_jar={self._flink / 'flink-job-server.jar'}",
-            ),
-            *(f"--job_server_jvm_properties={option}" for option in LEAN),
-            *(f"--flink_master={self._cluster.address}", f"--parallelism={WORKERS}", "--environment_type=PROCESS"),
-            f"--environment_config={json.dumps({'command': str(self._flink / 'container')})}",
-        ]
-        pids = [self._cluster.pid(name) for name in ("jobmanager", *(f"taskmanager-{i}" for i in range(WORKERS)))]
-        measured = self._join(rows, flags, pids)
+        flags = self._cluster.flags(self._flink / "container", WORKERS)
+        measured = self._join(rows, flags, self._cluster.pids())
         return Measured(measured.seconds, measured.usage, measured.kernel_seconds, self._shuffled())
 
     def in_process(self, rows: int) -> Measured:
@@ -118,12 +107,13 @@ class Bench:
 
 
 def shuffled(job: dict[str, Any]) -> int:
-    """Bytes that the tasks of a job, as Flink's REST interface describes it, read of what crossed a shuffle."""
-    partitioned = {
-        node["id"]
-        for node in job["plan"]["nodes"]
-        if any(not source["ship_strategy"].startswith("Forward") for source in node.get("inputs", []))
-    }
+    """Bytes that the tasks of a job, as Flink's REST interface describes it, read of what crossed a shuffle.
+
+    A task that takes most of what it reads in place, and a side input or the names of empty parts from elsewhere, has
+    one figure for all: it is not counted.
+    """
+    ways = {node["id"]: [one["ship_strategy"] for one in node.get("inputs", [])] for node in job["plan"]["nodes"]}
+    partitioned = {name for name, some in ways.items() if some and not any(way.startswith("Forward") for way in some)}
     return sum(int(vertex["metrics"]["read-bytes"]) for vertex in job["vertices"] if vertex["id"] in partitioned)
 
 
@@ -142,9 +132,11 @@ def sizes(bench: Bench, rows: Sequence[int], repetitions: int, start_seconds: fl
         parts = len(list(bench.data(size).glob("part-*")))
         plan = planned(size, parts)
         # What shards found is gathered, and the nearest of a row once more, to be written.
-        moved = plan.shuffle_bytes + size * neighbour_bytes(_asked(size, parts), N)
-        rates = probe(gaussian(min(size, 20_000), DIMENSION), N, size, WORKERS, seconds=8)
-        seconds = start_seconds + plan.seconds(rates, WORKERS)
+        gathered = size * neighbour_bytes(_asked(size, parts), N)
+        moved = plan.shuffle_bytes + gathered
+        probed = probe(gaussian(min(size, 20_000), DIMENSION), N, size, WORKERS, seconds=8)
+        rates = replace(probed, shuffle_bytes_per_second=SHUFFLE_BYTES_PER_SECOND)
+        seconds = start_seconds + plan.seconds(rates, WORKERS) + gathered / SHUFFLE_BYTES_PER_SECOND / WORKERS
         found = [bench.on_cluster(size) for _ in range(repetitions)]
         click.echo("\n".join([f"  {size:,} rows on Flink", *found[-1].lines()]))
         # A worker holds its process and the join; Flink keeps no Python.
@@ -175,19 +167,12 @@ def overhead(bench: Bench, rows: int, repetitions: int) -> Iterator[Case]:
 
 @contextmanager
 def _running(flink: Path, scratch: Path) -> Iterator[Cluster]:
-    cluster = Cluster(scratch / "flink", flink / "flink-job-server.jar", _free_port())
+    cluster = Cluster(scratch / "flink", flink / JAR, free_port())
     cluster.start(WORKERS)
     try:
         yield cluster
     finally:
         cluster.stop()
-
-
-def _free_port() -> int:
-    """A port that is free now; the one after it most likely, too."""
-    with socket.socket() as one:
-        one.bind(("localhost", 0))
-        return int(one.getsockname()[1])
 
 
 @click.command()

@@ -72,7 +72,7 @@ def kind(command: Sequence[str]) -> str:
         "sdk_worker_main": "Python worker",
         "StandaloneSessionClusterEntrypoint": "JobManager",
         "TaskManagerRunner": "TaskManager",
-        " -jar ": "job server",
+        "FlinkJobServerDriver": "job server",
     }
     return next((name for part, name in known.items() if part in line), "the command and others")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
@@ -56,6 +57,8 @@ def plan_join(
     guess = several[0].seconds(rates, asked.workers)
     if guess > _WORTH_A_PROBE and not base[0].sparse and not asked.by_lists:
         rates = _probe(fs, base, n, metric, asked.workers, min(_PROBE_SECONDS, _PROBE_SHARE * guess))
+    if asked.own_process:
+        rates = replace(rates, shuffle_bytes_per_second=planning.SHUFFLE_BYTES_PER_SECOND)
     for place, plan in enumerate(several):
         log.info(_said(plan, rates, asked.workers, chosen=place == 0))
     return several[0], several[0].seconds(rates, asked.workers)

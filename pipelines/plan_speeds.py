@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from awe_core.arranged import ArrangedBlocks
 from awe_core.examples import Block
-from awe_core.knn.plan import Rates
+from awe_core.knn.plan import SHUFFLE_BYTES_PER_SECOND, Rates
 from awe_core.knn.probe import probe
 from awe_core.settings import TrainSettings
 from awe_core.trainer import train
@@ -25,8 +25,8 @@ from schemas import convert, tables
 from schemas.filesystem import FileSystem, LocalFileSystem, read_bytes
 from schemas.parts import PartReader, PartWriter
 
-START_SECONDS = {"in-process": 1.0, "multi-processing": 8.0, "prism": 8.0, "flink": 30.0, "dataflow": 240.0}
-"""Of a job, by runner, before its own work; Dataflow's is its documentation's few minutes, never measured here."""
+START_SECONDS = {"in-process": 1.0, "multi-processing": 8.0, "prism": 8.0, "flink": 14.0, "dataflow": 240.0}
+"""Of a job, by runner, before its own work (docs/scaling.md); Dataflow's few minutes are its documentation's."""
 
 _PROBED_ROWS, _PROBED_SECONDS = 20_000, 8.0
 
@@ -34,7 +34,10 @@ _PROBED_ROWS, _PROBED_SECONDS = 20_000, 8.0
 def built_in(runner: str) -> tuple[Speeds, str]:
     """The benchmarks' figures, and what is said of them."""
     source = "speeds: built in, of one core of 2020 or later (docs/scaling.md)"
-    return Speeds(start_seconds=START_SECONDS[runner]), source
+    speeds = Speeds(start_seconds=START_SECONDS[runner])
+    if runner != "in-process":
+        speeds = replace(speeds, shuffle_bytes_per_second=SHUFFLE_BYTES_PER_SECOND)
+    return speeds, source
 
 
 def logged(fs: FileSystem, root: str, run: Run, cores: int, speeds: Speeds) -> tuple[Speeds, str]:
@@ -134,5 +137,6 @@ def say_speeds(speeds: Speeds) -> Sequence[str]:
         f"{speeds.flops_per_second / 1e9:.0f} GFLOP/s",
         f"{1e6 * speeds.seconds_a_pair:.1f} µs a pair trained",
         f"{speeds.bytes_per_second / 1e6:.0f} MB/s",
+        f"{speeds.shuffle_bytes_per_second / 1e6:.0f} MB/s shuffled",
         f"{speeds.start_seconds:.0f} s a job",
     ]

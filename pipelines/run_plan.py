@@ -1,6 +1,7 @@
 """What every stage of a run will do, move, hold and take: pure, from counts alone.
 
-    seconds = jobs · start + (flops / flops_per_second + bytes / bytes_per_second) / tasks at once,
+    seconds = jobs · start + (flops / flops_per_second + bytes / bytes_per_second
+              + shuffled / shuffle_bytes_per_second) / tasks at once,
 
 and for a join what `awe_core.knn.plan` says. Bytes are of Parquet parts before compression, which the vectors do not
 yield to: what is read, what is written, and what crosses a shuffle. FLOPs are those of products alone, two a
@@ -27,7 +28,8 @@ from awe_core.samplers import FIRST_DRAWS, choose_sampler
 from pipelines.memory import STEP_BYTES, UNDER_WAY, model_bytes
 
 PROCESS_BYTES = 390_000_000
-"""A Python worker's peak in a join of next to nothing: the interpreter, Beam, pyarrow, numpy, scipy and numba."""
+"""Of a Python worker beside its work: the interpreter, Beam, pyarrow, numpy, scipy and numba. A join of 1,000 rows
+peaks at 350 to 376 MB; 390 and what is planned for the rows fit those of 25,000 to 200,000 (docs/scaling.md)."""
 
 _ROW_BYTES = 16
 """Beside x and the labels: id, weight, and the lengths of lists."""
@@ -201,7 +203,8 @@ class Speeds:
     join, join_dimension : of the join, for vectors of so many dimensions.
     flops_per_second : of the trainer's and the rankers' products, with all that goes around them.
     seconds_a_pair : of the trainer, beside the products.
-    bytes_per_second : read, checked and decoded, or encoded and written, or through a shuffle.
+    bytes_per_second : read, checked and decoded, or encoded and written.
+    shuffle_bytes_per_second : through a shuffle; one process hands over in memory.
     start_seconds : of a job before its own work.
     """
 
@@ -210,12 +213,14 @@ class Speeds:
     flops_per_second: float = 35e9
     seconds_a_pair: float = 1.5e-6
     bytes_per_second: float = 120e6
+    shuffle_bytes_per_second: float = 120e6
     start_seconds: float = 1.0
 
     def join_rates(self, dimension: int) -> Rates:
         """For vectors of another dimension: of a pair of 128 seven tenths are the product (docs/scaling.md)."""
         factor = _pair_cost(dimension) / _pair_cost(self.join_dimension)
-        return replace(self.join, per_pair=self.join.per_pair * factor)
+        per_pair, shuffle = self.join.per_pair * factor, self.shuffle_bytes_per_second
+        return replace(self.join, per_pair=per_pair, shuffle_bytes_per_second=shuffle)
 
 
 def _pair_cost(dimension: int) -> float:
@@ -343,7 +348,7 @@ def _affinity(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
         return _leaves(run, cluster, speeds)
     joins = [_planned("affinity", asked, cluster) for asked in _affinity_joins(run, cluster)]
     times = run.stored
-    gathered = run.rows * neighbour_bytes(_affinity_joins(run, cluster)[0], run.n)
+    gathered = run.rows * neighbour_bytes(_affinity_joins(run, cluster)[0], run.n) + _sample_bytes(run)
     vectors = 0.0 if run.kind == "rbf" else run.embedding_bytes
     read = run.rows * (run.example_bytes + vectors) + cluster.tasks * run.train * 4 * run.labels_a_row
     return _stage(
@@ -415,7 +420,7 @@ def _annotate(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
         "annotate",
         1 + run.iterations,
         run.ranked * (first + run.iterations * later),
-        run.ranked * neighbour_bytes(asked, run.n),
+        run.ranked * neighbour_bytes(asked, run.n) + _sample_bytes(run),
         run.ranked * read,
         run.ranked * (4 + run.later_methods * run.iterations) * run.predicted_bytes,
         max(models + _SCORES_BYTES, _weighing_bytes(run)),
@@ -475,6 +480,11 @@ def _planned(stage: str, asked: Asked, cluster: Cluster) -> Plan:
         raise _does_not_fit(stage, PROCESS_BYTES + error.least, cluster) from None
 
 
+def _sample_bytes(run: Run) -> int:
+    """The distances that the median is of, float64."""
+    return 8 * run.n * min(run.train, SAMPLE_ROWS)
+
+
 def _parts(run: Run, rows: int) -> int:
     return max(1, -(-rows // run.rows_per_part))
 
@@ -507,7 +517,8 @@ def _stage(
     held : by a task, beside its process.
     dimension : of the joins' vectors.
     """
-    busy = flops / speeds.flops_per_second + (shuffled + read + written) / speeds.bytes_per_second
+    busy = flops / speeds.flops_per_second + (read + written) / speeds.bytes_per_second
+    busy += shuffled / speeds.shuffle_bytes_per_second
     seconds = jobs * speeds.start_seconds + busy / max(1, min(cluster.tasks, at_once))
     for join in joins:
         seconds += join.seconds(speeds.join_rates(dimension), cluster.tasks)

@@ -7,12 +7,10 @@ from typing import TypeVar
 
 import apache_beam as beam
 
+from pipelines.run_plan import PROCESS_BYTES
 from schemas.manifest import Manifest
 
 Transform = TypeVar("Transform", bound=beam.PTransform)
-
-_PROCESS_BYTES = 512 * 2**20
-"""Of a worker that holds nothing yet: the interpreter with Beam, Arrow, scipy and numpy."""
 
 
 def with_memory(transform: Transform, held: int) -> Transform:
@@ -21,7 +19,7 @@ def with_memory(transform: Transform, held: int) -> Transform:
     A hint belongs on the whole of a stage: Beam makes an environment of every hint, and steps of two environments run
     in two worker processes, on all runners, unfused.
     """
-    return transform.with_resource_hints(min_ram=f"{-(-(_PROCESS_BYTES + held) // 2**20)}MiB")
+    return transform.with_resource_hints(min_ram=f"{-(-(PROCESS_BYTES + held) // 2**20)}MiB")
 
 
 def part_bytes(manifests: Iterable[Manifest]) -> int:

@@ -1,7 +1,7 @@
 """How a join will be cut, what it will hold, move and take: pure, from counts alone.
 
     seconds = (pairs · per_pair + rows · per_row + rows × shards · per_shard
-               + bytes / bytes_per_second) / workers,
+               + bytes / bytes_per_second + shuffled / shuffle_bytes_per_second) / workers,
 
 where a self-join of N rows has N²/2 pairs, for each product serves both of its rows, and other queries have Q · N. What
 is linear in the rows is to read and prepare a row, and what it costs for every shard that it meets, whatever its size.
@@ -27,6 +27,9 @@ _DISTANCE_BYTES, _LENGTH_BYTES = 8, 4
 
 LOADED_SHARDS = 4
 """Shards that a worker keeps loaded. Queries pass a base of no more than these one shard after another, in one task."""
+
+SHUFFLE_BYTES_PER_SECOND = 7e6
+"""Of a worker that is a process: out of Python, through Flink, and into another (docs/scaling.md)."""
 
 _TASKS_PER_WORKER = 4
 """Tasks of a worker at the least, so that the last one to end does not leave the others idle for long."""
@@ -79,16 +82,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Rates:
-    """Seconds of one worker for each of what a plan counts; what it reads, hands over and writes in a second.
+    """Seconds of one worker for each of what a plan counts; what it reads, and what it shuffles, in a second.
 
-    What stands here is for 128 dimensions on one core of 2020 or later, for a plan that is made without a probe. The
-    bytes are never probed.
+    What stands here is for 128 dimensions on one core of 2020 or later, for a plan that is made without a probe, in one
+    process, which hands over what others shuffle (`SHUFFLE_BYTES_PER_SECOND`). The bytes are never probed.
     """
 
     per_pair: float = 3.5e-9
     per_row: float = 20e-6
     per_shard: float = 10e-6
     bytes_per_second: float = 120e6
+    shuffle_bytes_per_second: float = 120e6
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class Plan:
     def seconds(self, rates: Rates, workers: int) -> float:
         """Predicted, of all workers side by side, without what starting a job costs."""
         linear = self.rows * rates.per_row + self.row_shards * rates.per_shard
-        moved = (self.shuffle_bytes + self.read_bytes) / rates.bytes_per_second
+        moved = self.read_bytes / rates.bytes_per_second + self.shuffle_bytes / rates.shuffle_bytes_per_second
         return (self.pairs * rates.per_pair + linear + moved) / workers
 
 

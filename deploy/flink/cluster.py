@@ -1,11 +1,12 @@
-"""A standalone Flink cluster on this machine: one JobManager, some TaskManagers, as ordinary processes.
+"""A standalone Flink cluster on this machine: JobManager, TaskManagers and Beam's job server, as ordinary processes.
 
     python deploy/flink/cluster.py start DIRECTORY --jar=JAR [--task-managers=2] [--port=8081]
     python deploy/flink/cluster.py stop DIRECTORY
 
 DIRECTORY gets the configuration, the logs and what Flink keeps; `stop` ends every process and removes all but the logs.
 A TaskManager starts the workers of Beam's Python SDK itself, with the `python` of the environment that runs this
-program, by Beam's boot program: submit with --environment_type=PROCESS (docs/flink.md).
+program, by Beam's boot program: submit with --environment_type=PROCESS (docs/flink.md). The job server stays for all
+jobs: started for each of them it took 4 s of CPU more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +30,7 @@ import psutil
 _CONFIGURATION = Path(__file__).with_name("flink-conf.yaml")
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+_JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
 # Flink reflects on classes that Java 17 has closed.
 _OPENED = ("lang", "lang.invoke", "lang.reflect", "math", "net", "nio", "text", "time", "util", "util.concurrent")
 _MODULES = [
@@ -39,7 +42,10 @@ _MODULES = [
 ]
 # A job lasts minutes: what the second compiler and parallel collectors gain, they cost twice over before it ends.
 LEAN = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-_HEAP = {_JOB_MANAGER: "768m", _TASK_MANAGER: "2176m"}
+JAR = Path("gradle", "wrapper", "flink-job-server.jar")
+"""Below the folder that `make flink` fills. Beam sends its class path, 157 MB, to the cluster with every job, but not
+what lies in a `gradle/wrapper`. A cluster that was started with the same jar has it: 4 s of CPU less a job."""
+_HEAP = {_JOB_MANAGER: "768m", _TASK_MANAGER: "2176m", _JOB_SERVER: "512m"}
 _READY_SECONDS = 120.0
 
 
@@ -48,13 +54,13 @@ class ClusterError(click.ClickException):
 
 
 class Cluster:
-    """The processes of a cluster below one directory, by name: `jobmanager`, `taskmanager-0`, …
+    """The processes of a cluster below one directory, by name: `jobmanager`, `jobserver`, `taskmanager-0`, …
 
     Parameters
     ----------
     directory : its own; made where it is missing.
     jar : Beam's job server, with Flink's runtime inside.
-    port : of the JobManager's REST interface. The one after it is that of its RPC.
+    port : of the JobManager's REST interface. The next is that of its RPC, and the one after it the job server's.
     python : what the workers run in.
     """
 
@@ -65,8 +71,18 @@ class Cluster:
     def address(self) -> str:
         return f"localhost:{self.port}"
 
+    def flags(self, boot: Path, parallelism: int) -> tuple[str, ...]:
+        """What `awe` is told, to run there in workers that Beam's boot program starts."""
+        return (
+            "--runner=flink",
+            f"--job_endpoint=localhost:{self.port + 2}",
+            f"--parallelism={parallelism}",
+            "--environment_type=PROCESS",
+            f"--environment_config={json.dumps({'command': str(boot)})}",
+        )
+
     def start(self, task_managers: int, slots: int = 1) -> None:
-        """Start all processes and wait until every slot is there.
+        """Start all processes and wait until every slot and the job server are there.
 
         Raises
         ------
@@ -78,7 +94,8 @@ class Cluster:
             raise ClusterError(f"{self.jar} is not there; `make flink-cluster` builds it")
         self._configure(slots)
         try:
-            self.start_job_manager()
+            self._start("jobmanager", _JOB_MANAGER, "--executionMode", "cluster", *self._configured)
+            self._start_job_server()
             for number in range(task_managers):
                 self.start_task_manager(number)
             self.wait_for(task_managers * slots)
@@ -86,20 +103,17 @@ class Cluster:
             self.stop()
             raise
 
-    def start_job_manager(self) -> int:
-        """Start the JobManager; its process id."""
-        return self._start("jobmanager", _JOB_MANAGER, "--executionMode", "cluster")
-
     def start_task_manager(self, number: int) -> int:
         """Start a TaskManager, perhaps in the place of one that has died; its process id."""
         name = f"taskmanager-{number}"
-        return self._start(name, _TASK_MANAGER, "-D", f"taskmanager.resource-id={name}-{time.time_ns()}")
+        own = f"taskmanager.resource-id={name}-{time.time_ns()}"
+        return self._start(name, _TASK_MANAGER, *self._configured, "-D", own)
 
     def wait_for(self, slots: int) -> None:
-        """Wait until the TaskManagers have offered so many slots. Raises ClusterError where that takes too long."""
+        """Wait for so many slots and the job server. Raises ClusterError where that takes too long."""
         deadline = time.monotonic() + _READY_SECONDS
         while time.monotonic() < deadline:
-            if self._offered() == slots:
+            if self._offered() == slots and self._takes_jobs():
                 return
             dead = [name for name, pid in self._pids().items() if not _alive(pid)]
             if dead:
@@ -114,6 +128,10 @@ class Cluster:
 
     def pid(self, name: str) -> int:
         return self._pids()[name]
+
+    def pids(self) -> list[int]:
+        """Of all the processes that this program starts."""
+        return list(self._pids().values())
 
     def workers(self, name: str) -> list[psutil.Process]:
         """The Python workers that a TaskManager has started."""
@@ -142,6 +160,19 @@ class Cluster:
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return 0  # not up yet
 
+    def _takes_jobs(self) -> bool:
+        with socket.socket() as one:
+            return one.connect_ex(("localhost", self.port + 2)) == 0
+
+    def _start_job_server(self) -> None:
+        ports = [f"--job-port={self.port + 2}", "--artifact-port=0", "--expansion-port=0"]
+        artifacts = f"--artifacts-dir={self.directory / 'kept' / 'artifacts'}"
+        self._start("jobserver", _JOB_SERVER, f"--flink-master={self.address}", artifacts, *ports)
+
+    @property
+    def _configured(self) -> tuple[str, str]:
+        return "--configDir", str(self.directory / "conf")
+
     def _configure(self, slots: int) -> None:
         for name in ("conf", "log", "kept", "pids"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
@@ -158,8 +189,7 @@ class Cluster:
         (self.directory / "conf" / "flink-conf.yaml").write_text("\n".join(lines) + "\n")
 
     def _start(self, name: str, main: str, *arguments: str) -> int:
-        command = ["java", f"-Xmx{_HEAP[main]}", *LEAN, *_MODULES, "-cp", str(self.jar), main]
-        command += ["--configDir", str(self.directory / "conf"), *arguments]
+        command = ["java", f"-Xmx{_HEAP[main]}", *LEAN, *_MODULES, "-cp", str(self.jar), main, *arguments]
         with (self.directory / "log" / f"{name}.log").open("ab") as output:
             process = subprocess.Popen(
                 command,
@@ -177,6 +207,20 @@ class Cluster:
     def _pids(self) -> dict[str, int]:
         folder = self.directory / "pids"
         return {file.name: int(file.read_text()) for file in sorted(folder.iterdir())} if folder.is_dir() else {}
+
+
+def free_port() -> int:
+    """A port that is free together with the two after it."""
+    while True:
+        with socket.socket() as one, socket.socket() as second, socket.socket() as third:
+            one.bind(("localhost", 0))
+            port = int(one.getsockname()[1])
+            try:
+                second.bind(("localhost", port + 1))
+                third.bind(("localhost", port + 2))
+            except (OSError, OverflowError):  # taken, or beyond the last one
+                continue
+            return port
 
 
 def _environment(python: Path) -> dict[str, str]:
@@ -220,13 +264,14 @@ _DIRECTORY = click.argument("directory", type=click.Path(file_okay=False, path_t
 @click.option("--jar", type=click.Path(path_type=Path), required=True, help="Beam's job server with Flink inside")
 @click.option("--task-managers", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--slots", type=click.IntRange(1), default=1, show_default=True, help="tasks at once of a TaskManager")
-@click.option("--port", type=click.IntRange(1, 65534), default=8081, show_default=True, help="REST; RPC is the next")
+@click.option("--port", type=click.IntRange(1, 65533), default=8081, show_default=True, help="REST; then RPC, jobs")
 def start(directory: Path, jar: Path, task_managers: int, slots: int, port: int) -> None:
     """Start a cluster, wait until it is ready, and leave it running."""
     cluster = Cluster(directory, jar, port)
     cluster.start(task_managers, slots)
     click.echo(
-        f"Flink at http://{cluster.address}: {task_managers} TaskManagers of {slots} slots; logs in {directory}/log"
+        f"Flink at http://{cluster.address}: {task_managers} TaskManagers of {slots} slots, "
+        f"--job_endpoint=localhost:{port + 2}; logs in {directory}/log"
     )
 
 

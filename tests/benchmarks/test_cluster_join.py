@@ -20,9 +20,10 @@ def test_bytes_that_were_handed_on_in_place_are_no_shuffle() -> None:
             {"id": "map", "inputs": [{"ship_strategy": "Forward"}]},
             {"id": "group", "inputs": [{"ship_strategy": "Hash Partition on [0]"}]},
             {"id": "spread", "inputs": [{"ship_strategy": "Rebalance"}]},
+            {"id": "side", "inputs": [{"ship_strategy": "Forward"}, {"ship_strategy": "Broadcast"}]},
         ]
     }
-    sizes = {"source": 1, "map": 10, "group": 100, "spread": 1000}
+    sizes = {"source": 1, "map": 10, "group": 100, "spread": 1000, "side": 10_000}
     vertices = [{"id": name, "metrics": {"read-bytes": size, "write-bytes": 7}} for name, size in sizes.items()]
     assert shuffled({"plan": plan, "vertices": vertices}) == 1100
 
@@ -33,7 +34,7 @@ def test_bytes_that_were_handed_on_in_place_are_no_shuffle() -> None:
         (["python", "-c", "apache_beam.runners.worker.sdk_worker_main"], "Python worker"),
         (["java", "-cp", "a/flink-job-server.jar", "x.StandaloneSessionClusterEntrypoint"], "JobManager"),
         (["java", "-cp", "a/flink-job-server.jar", "x.TaskManagerRunner"], "TaskManager"),
-        (["java", "-jar", "a/flink-job-server.jar"], "job server"),
+        (["java", "-cp", "a/flink-job-server.jar", "x.FlinkJobServerDriver"], "job server"),
         (["python", "-m", "pipelines", "--flink_job_server_jar=a/flink-job-server.jar"], "the command and others"),
         (["python", "-m", "pipelines", "knn"], "the command and others"),
     ],

@@ -1,17 +1,16 @@
-"""A standalone Flink cluster for the tests that want one: AWE_FLINK names the folder that `make flink` fills."""
+"""What the tests of other runners want: AWE_FLINK names the folder that `make flink` fills, AWE_PRISM the program."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from deploy.flink.cluster import LEAN, Cluster
+from deploy.flink.cluster import JAR, LEAN, Cluster, free_port
+from tests.end_to_end.runs import CIFAR, awe
 
 TASK_MANAGERS = 2
 
@@ -37,9 +36,7 @@ class Flink:
 
     def on(self, cluster: Cluster) -> tuple[str, ...]:
         """Flags of a job on a cluster that starts its workers as processes."""
-        environment = json.dumps({"command": str(self.boot)})
-        where = (f"--flink_master={cluster.address}", "--environment_type=PROCESS")
-        return (*self.embedded, *where, f"--environment_config={environment}")
+        return cluster.flags(self.boot, TASK_MANAGERS)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +44,26 @@ def flink() -> Flink:
     folder = os.environ.get("AWE_FLINK")
     if not folder:
         pytest.skip("AWE_FLINK is not set: `make test-flink` builds Flink (Java, Maven and Go) and runs these tests")
-    return Flink(Path(folder) / "flink-job-server.jar", Path(folder) / "container")
+    return Flink(Path(folder) / JAR, Path(folder) / "container")
+
+
+@pytest.fixture(scope="session")
+def prism() -> tuple[str, ...]:
+    """Flags of a job on Prism."""
+    program = os.environ.get("AWE_PRISM")
+    if not program:
+        pytest.skip("AWE_PRISM is not set: `make test-prism` builds Prism (Go) and runs these tests")
+    return ("--runner=prism", f"--prism_location={program}")
+
+
+@pytest.fixture(scope="session")
+def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the in-process runner over all of CIFAR-100."""
+    if not os.environ.get("AWE_DATA"):
+        pytest.skip("CIFAR-100 was left out: AWE_DATA has to name the folder that has cifar100-474")
+    run = tmp_path_factory.mktemp("cifar") / "run"
+    awe("run", f"--run={run}", *CIFAR)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +75,3 @@ def cluster(flink: Flink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield started
     finally:
         started.stop()
-
-
-def free_port() -> int:
-    """A port that is free together with the one after it."""
-    while True:
-        with socket.socket() as one, socket.socket() as next_one:
-            one.bind(("localhost", 0))
-            port = int(one.getsockname()[1])
-            try:
-                next_one.bind(("localhost", port + 1))
-            except OSError:
-                continue
-            return port

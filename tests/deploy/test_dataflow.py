@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from tests.deploy.conftest import free_port
+from deploy.flink.cluster import free_port
+from pipelines.run_plan import PROCESS_BYTES
 from tests.end_to_end.runs import DIGITS, awe, environment, metrics, parts
 
 pytestmark = pytest.mark.timeout(900)
@@ -184,7 +185,7 @@ def test_the_hint_of_a_join_grows_with_what_its_workers_may_hold(
         environments = template(bucket[1], stage).pipeline.components.environments.values()
         hints[stage] = max(int(one.resource_hints.get(MIN_RAM, b"0")) for one in environments)
     assert hints["embed"] < 2**30
-    assert hints["knn"] == 2**32 + 2**29
+    assert hints["knn"] == 2**32 + -(-PROCESS_BYTES // 2**20) * 2**20
 
 
 def test_the_command_says_where_the_template_is_and_keeps_what_its_job_will_read(

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from benchmarks.ours_join_beam import stored
-from deploy.flink.cluster import Cluster, ClusterError
+from deploy.flink.cluster import Cluster, ClusterError, free_port
 from tests.deploy.conftest import TASK_MANAGERS, Flink
-from tests.end_to_end.runs import DIGITS, awe, counters, environment, metrics, models, parts
+from tests.end_to_end.runs import DIGITS, awe, counters, environment, parts, same
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -31,13 +31,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("reference") / "run"
     awe("run", f"--run={run}", *DIGITS, "--affinity.shards=4")
     return run
-
-
-def same(run: Path, reference: Path) -> None:
-    """Checksums (they stand in the parts' names), models and metrics."""
-    assert parts(run) == parts(reference)
-    assert models(run) == models(reference)
-    assert metrics(run) == metrics(reference)
 
 
 def test_a_run_on_the_cluster_has_the_bytes_of_a_run_in_process(
@@ -158,7 +151,7 @@ def test_without_its_job_manager_a_join_ends_in_one_line_and_can_be_run_again(
     flink: Flink, base: Path, joined: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "found"
-    doomed = Cluster(tmp_path / "flink", flink.jar, 18081)
+    doomed = Cluster(tmp_path / "flink", flink.jar, free_port())
     doomed.start(TASK_MANAGERS)
     try:
         join = Join(base, output, flink.on(doomed), doomed)
@@ -177,13 +170,13 @@ def test_without_its_job_manager_a_join_ends_in_one_line_and_can_be_run_again(
 
 def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(flink: Flink, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match="not there"):
-        Cluster(tmp_path, tmp_path / "missing.jar", 18091).start(1)
-    cluster = Cluster(tmp_path, flink.jar, 18091)
+        Cluster(tmp_path, tmp_path / "missing.jar", free_port()).start(1)
+    cluster = Cluster(tmp_path, flink.jar, free_port())
     cluster.start(1)
     try:
         pid = cluster.pid("taskmanager-0")
         with pytest.raises(ClusterError, match="is running"):
-            Cluster(tmp_path, flink.jar, 18091).start(1)
+            Cluster(tmp_path, flink.jar, free_port()).start(1)
     finally:
         cluster.stop()
     assert not Path(f"/proc/{pid}").exists()

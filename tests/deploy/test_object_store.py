@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.flink.cluster import Cluster
-from tests.deploy.conftest import Flink, free_port
+from deploy.flink.cluster import Cluster, free_port
+from tests.deploy.conftest import Flink
 from tests.deploy.store import BUCKET, SECRET_KEY, Store
-from tests.end_to_end.runs import DIGITS, awe, environment
+from tests.end_to_end.runs import CIFAR, DIGITS, awe, environment
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -43,9 +43,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A run in a folder: every file but the logs."""
     run = tmp_path_factory.mktemp("reference") / "run"
     awe("run", f"--run={run}", *DIGITS)
+    return of_folder(run)
+
+
+def of_folder(run: Path) -> dict[str, bytes]:
+    """A run in a folder: every file but the logs."""
     files = (path for path in run.rglob("*") if path.is_file())
     return kept({str(path.relative_to(run)): path.read_bytes() for path in files})
 
@@ -56,12 +60,12 @@ def kept(files: dict[str, bytes]) -> dict[str, bytes]:
     return {name: content for name, content in files.items() if name.endswith(ends)}
 
 
-def started(store: Store, name: str, *flags: str, command: str = "run", **variables: str) -> subprocess.Popen[str]:
+def started(
+    store: Store, name: str, *flags: str, command: str = "run", data: tuple[str, ...] = DIGITS, **variables: str
+) -> subprocess.Popen[str]:
     program = [sys.executable, "-m", "pipelines", command, f"--run=s3://{BUCKET}/{name}"]
     everything = {**environment(), **variables}
-    return subprocess.Popen(
-        [*program, *DIGITS, *store.flags, *flags], stderr=subprocess.PIPE, text=True, env=everything
-    )
+    return subprocess.Popen([*program, *data, *store.flags, *flags], stderr=subprocess.PIPE, text=True, env=everything)
 
 
 def finished(store: Store, name: str, *flags: str) -> None:
@@ -121,16 +125,47 @@ def test_a_store_that_is_away_for_ten_seconds_is_waited_for(
 ) -> None:
     """In ingest, in a training, and while labels are ranked."""
     name = f"away-{stage.partition('/')[0]}"
-    process = started(store, name)
-    _wait_for_objects(store, f"{name}/{stage}")
+    words = _away_for_ten_seconds(store, started(store, name), f"{name}/{stage}")
+    assert "the store does not answer, asking again" in words
+    assert kept(store.objects(f"{name}/")) == reference
+
+
+def test_workers_on_flink_wait_for_a_store_that_is_away_for_ten_seconds(
+    store: Store, flink: Flink, cluster: Cluster, reference: dict[str, bytes]
+) -> None:
+    process = _reweighting(store, "away-on-flink", flink.on(cluster))
+    _away_for_ten_seconds(store, process, "away-on-flink/reweighted-1/train/part")
+    assert kept(store.objects("away-on-flink/")) == reference
+
+
+def test_all_of_cifar_goes_through_a_store_that_is_away_for_ten_seconds_on_flink(
+    store: Store, flink: Flink, cluster: Cluster, cifar: Path
+) -> None:
+    """While what the join found is written, by whoever writes at that time."""
+    process = started(store, "cifar", *flink.on(cluster), data=CIFAR)
+    _away_for_ten_seconds(store, process, "cifar/reweighted-1/train/part")
+    assert kept(store.objects("cifar/")) == of_folder(cifar)
+
+
+def _reweighting(store: Store, name: str, flags: tuple[str, ...]) -> subprocess.Popen[str]:
+    """The join and the affinities of a run that is otherwise complete, under way where `flags` say."""
+    finished(store, name)
+    client = store.client()
+    for key in store.objects(f"{name}/reweighted-1/"):
+        client.delete_object(Bucket=BUCKET, Key=f"{name}/reweighted-1/{key}")
+    return started(store, name, "--iteration=1", *flags, command="affinity")
+
+
+def _away_for_ten_seconds(store: Store, process: subprocess.Popen[str], reached: str) -> str:
+    """As soon as there is an object below `reached`; what the run said until it ended well."""
+    _wait_for_objects(store, reached)
     store.stop()
     back = threading.Timer(10, store.start)
     back.start()
     _, words = process.communicate(timeout=1500)
     back.join()
     assert process.returncode == 0, words
-    assert "the store does not answer, asking again" in words
-    assert kept(store.objects(f"{name}/")) == reference
+    return words
 
 
 @pytest.mark.parametrize("stage", ["examples/train/part", "model-0/checkpoint"])
@@ -139,8 +174,23 @@ def test_a_store_that_is_gone_for_good_ends_a_run_in_one_line(
 ) -> None:
     """And what is there when it is back is gone on with."""
     name = f"gone-{stage.partition('/')[0]}"
-    process = started(store, name)
-    _wait_for_objects(store, f"{name}/{stage}")
+    _gone_for_good(store, started(store, name), f"{name}/{stage}")
+    finished(store, name)
+    assert kept(store.objects(f"{name}/")) == reference
+
+
+def test_a_store_that_is_gone_for_good_ends_a_run_on_flink_in_one_line(
+    store: Store, flink: Flink, cluster: Cluster, reference: dict[str, bytes]
+) -> None:
+    process = _reweighting(store, "gone-on-flink", flink.on(cluster))
+    _gone_for_good(store, process, "gone-on-flink/reweighted-1/train/part")
+    finished(store, "gone-on-flink", *flink.on(cluster))
+    assert kept(store.objects("gone-on-flink/")) == reference
+
+
+def _gone_for_good(store: Store, process: subprocess.Popen[str], reached: str) -> None:
+    """As soon as there is an object below `reached`, until the run has ended."""
+    _wait_for_objects(store, reached)
     store.stop()
     try:
         _, words = process.communicate(timeout=1500)
@@ -148,8 +198,6 @@ def test_a_store_that_is_gone_for_good_ends_a_run_in_one_line(
         store.start()
     assert process.returncode == 1, words
     _ends_in_one_line(words, f"the store {store.url} does not answer")
-    finished(store, name)
-    assert kept(store.objects(f"{name}/")) == reference
 
 
 @pytest.mark.parametrize(

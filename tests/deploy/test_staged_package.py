@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.flink.cluster import Cluster
-from tests.deploy.conftest import Flink, free_port
+from deploy.flink.cluster import Cluster, free_port
+from tests.deploy.conftest import Flink
 from tests.end_to_end.runs import DIGITS, awe, counters, parts
 
 pytestmark = pytest.mark.timeout(1800)

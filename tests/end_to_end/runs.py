@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import multiprocessing
 import os
@@ -14,6 +15,13 @@ from pipelines.cli import main
 
 CUT = ("--data.rows_per_part=80", "--data.block_rows=32")
 """1,797 digits become some 24 parts of about three blocks: more parts of train than there are shards in any test."""
+
+CIFAR = (
+    f"--config={Path(__file__).parents[2] / 'configs' / 'cifar100.toml'}",
+    "--data.rows_per_part=2500",
+    "--train.epochs=2",
+)
+"""All rows of CIFAR-100, in more parts of train than there are shards in any test; two epochs are enough to compare."""
 
 DIGITS = ("--data.format=digits", *CUT, "--train.D=8", "--train.batch=64", "--train.epochs=8", "--affinity.n=10")
 
@@ -44,7 +52,10 @@ def _command(arguments: tuple[str, ...], environment: dict[str, str], folder: st
     os.environ.update(environment)
     for number, stream in enumerate(_STREAMS, start=1):
         os.dup2(os.open(Path(folder) / stream, os.O_CREAT | os.O_WRONLY), number)
-    main(arguments)
+    try:
+        main(arguments)
+    finally:
+        atexit._run_exitfuncs()  # a forked process ends without; Beam's job servers would stay
 
 
 def environment() -> dict[str, str]:
@@ -71,6 +82,13 @@ def metrics(run: Path) -> dict[tuple[str, int, str], dict[str, float]]:
     """Metrics by split, iteration and method."""
     rows = json.loads((run / "results.json").read_text())
     return {(row["split"], row["iteration"], row["method"]): row["metrics"] for row in rows}
+
+
+def same(run: Path, reference: Path) -> None:
+    """Fails where two runs differ in the checksum of a part, in a model or in a metric."""
+    assert parts(run) == parts(reference)
+    assert models(run) == models(reference)
+    assert metrics(run) == metrics(reference)
 
 
 def counters(run: Path, stage: str) -> dict[str, Any]:

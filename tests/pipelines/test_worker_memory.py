@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import apache_beam as beam
 
+from pipelines.run_plan import PROCESS_BYTES
 from pipelines.worker_memory import part_bytes, with_memory
 from schemas import tables
 from schemas.manifest import Manifest
@@ -21,13 +22,13 @@ class Doubled(beam.PTransform):
 
 def test_every_step_of_a_stage_has_the_hint_and_so_one_worker_process_is_enough() -> None:
     pipeline = beam.Pipeline(runner="FnApiRunner")
-    _ = pipeline | "stage" >> with_memory(Doubled(), 2**30 + 1)
+    _ = pipeline | "stage" >> with_memory(Doubled(), 2**30)
     components = pipeline.to_runner_api().components
     steps = [one for one in components.transforms.values() if one.spec.urn and one.environment_id]
     (environment,) = {one.environment_id for one in steps}
     assert len(steps) > 4
     assert dict(components.environments[environment].resource_hints) == {
-        "beam:resources:min_ram_bytes:v1": str(2**30 + 2**29 + 2**20).encode()
+        "beam:resources:min_ram_bytes:v1": str((-(-PROCESS_BYTES // 2**20) + 2**10) * 2**20).encode()
     }
 
 

@@ -77,10 +77,10 @@ def test_more_memory_needs_no_more_shards(asked: Asked) -> None:
 rate = st.floats(1e-12, 1e-4)
 
 
-@given(joins(), st.builds(Rates, rate, rate, rate, st.floats(1e6, 1e9)))
+@given(joins(), st.builds(Rates, rate, rate, rate, st.floats(1e6, 1e9), st.floats(1e6, 1e9)))
 def test_seconds_rise_with_the_rates_and_fall_with_the_workers(asked: Asked, rates: Rates) -> None:
     costs = [2 * getattr(rates, name) for name in ("per_pair", "per_row", "per_shard")]
-    double = Rates(*costs, rates.bytes_per_second / 2)
+    double = Rates(*costs, rates.bytes_per_second / 2, rates.shuffle_bytes_per_second / 2)
     for plan in made(asked):
         seconds = plan.seconds(rates, asked.workers)
         assert plan.seconds(double, asked.workers) == pytest.approx(2 * seconds)

@@ -241,7 +241,7 @@ class Course:
     def _evaluate(self, visit: Visit, run: slice, pools: Pools, index: int) -> list[Gradient]:
         """Gradients of the step's sub-blocks, in their order."""
         place, pooled = self._place, self._sampler == "pooled" and not candidates_only(self._gate)
-        most = pool_pairs(self._settings.affinity) if pooled else sub_block_pairs(self._settings.batch)
+        most = pool_pairs(self._settings.affinity, self._kernel) if pooled else sub_block_pairs(self._settings.batch)
         pieces = cut_pairs(visit.pairs, run, most)
         key = (self._iteration, place.epoch, index, place.step)
         drawn_from = [pools[place.sub_blocks + number] for number in range(len(pieces))] if pooled else []

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from awe_core.affinities.joint import OfScore
 from awe_core.draw_numbers import DrawNumbers
+from awe_core.feature_blocks import FeatureBlocks
 from awe_core.feature_rows import FeatureRows, RowGradient, embed_rows, through_features
 from awe_core.gate import Gate
 from awe_core.kernels import Kernel
 from awe_core.minibatch import Visit
 from awe_core.scores import Gradient, JointScores, LinearScores, Parameters, Scores
 from awe_core.sub_blocks import DrawnProducts, SubBlocks
+from awe_core.touched import through_touched, touched
 from awe_core.warp import draw_geometric, draw_in_rounds, warp_gradient
 
 
@@ -79,17 +81,21 @@ def drawn_gradient(
     margin : γ.
     losses : L, float64 [Y + 1].
     numbers : of the sub-block.
-    kernel : does all of it in one call where it can, for the linear f.
+    kernel : does all of it in one call where it can.
 
     Raises
     ------
     FloatingPointError
         A score is not finite.
     """
-    if gate is None and parameters.similarity == "dot" and parameters.joint is None and kernel.sub_blocks:
+    joint = parameters.joint
+    of_score = joint is None or isinstance(joint, OfScore)
+    if of_score and gate is None and parameters.similarity == "dot" and kernel.sub_blocks:
         return _at_once(visit, these, sampler, parameters, margin, losses, numbers, kernel.sub_blocks)
+    if joint is not None and joint.compiled and sampler == "rounds" and kernel.feature_blocks:
+        return _features_at_once(visit, these, parameters, margin, losses, numbers, kernel.feature_blocks)
     batch = visit.minibatch(these)
-    if parameters.joint is None or isinstance(parameters.joint, OfScore):
+    if of_score:
         embedding = np.asarray(batch.features @ parameters.U)
         scores: Scores = LinearScores(batch, embedding, parameters, gate, kernel)
     else:
@@ -114,10 +120,27 @@ def _at_once(
     embedding = embed_rows(x, parameters.U)
     excluded = rows, visit.excluded.indptr, visit.excluded.indices
     weight = visit.block.weight[rows]
-    V, pairs = parameters.V, (pair_row, pair_label)
+    V, pairs, bounds = parameters.V, (pair_row, pair_label), parameters.bounds
     if sampler == "rounds":
-        made = sub_blocks.rounds(embedding, V, pairs, excluded, weight, losses, margin, numbers.key)
+        made = sub_blocks.rounds(embedding, V, pairs, excluded, weight, losses, margin, numbers.key, bounds)
     else:
         u = numbers.two(len(pair_row))
-        made = sub_blocks.geometric(embedding, V, pairs, excluded, weight, losses, margin, u)
+        made = sub_blocks.geometric(embedding, V, pairs, excluded, weight, losses, margin, u, bounds)
     return Drawn.of(made, x, pair_label)
+
+
+def _features_at_once(
+    visit: Visit,
+    these: slice,
+    parameters: Parameters,
+    margin: float,
+    losses: NDArray[np.float64],
+    numbers: DrawNumbers,
+    blocks: FeatureBlocks,
+) -> Drawn:
+    rows, pairs, x, at = touched(visit, these, parameters)
+    excluded = rows, visit.excluded.indptr, visit.excluded.indices
+    weight = visit.block.weight[rows]
+    found, made = blocks.rounds(x, at, pairs, excluded, weight, losses, margin, numbers.key)
+    gradient = through_touched(x, made, parameters)
+    return Drawn(gradient if len(found.pair) else None, found.pair, found.number, found.negative, found.negatives)

@@ -28,15 +28,48 @@ class OneEntry:
     values: NDArray[np.float32]
 
 
-FeatureRows: TypeAlias = Features | OneEntry
-
-
 @dataclass(frozen=True)
 class RowGradient:
     """Gradient of some rows of a parameter; a row that stands there twice has two parts. None stands for all rows."""
 
     rows: NDArray[np.intp] | None
     values: Floats
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows that are examples without one feature each, several of one example: what they share is computed once.
+
+    Attributes
+    ----------
+    x : the examples, CSR [examples, d].
+    row : the example of every row, ascending, intp [rows].
+    feature, value : what is left out, intp and float [rows]; a value of 0 is nothing.
+    """
+
+    x: sp.csr_matrix
+    row: NDArray[np.intp]
+    feature: NDArray[np.intp]
+    value: Floats
+
+    def embed(self, U: Floats) -> Floats:
+        """Ux of every row: its example's, less what is left out."""
+        embedding = np.asarray(self.x @ U)[self.row]
+        embedding -= self.value[:, None] * U[self.feature]
+        return embedding
+
+    def back(self, by_embedding: Floats) -> RowGradient:
+        """Gradient of U from that of every row's embedding."""
+        shape = (self.x.shape[0], len(self.row))
+        ends = np.searchsorted(self.row, np.arange(shape[0] + 1))
+        sums = sp.csr_matrix((np.ones(shape[1], by_embedding.dtype), np.arange(shape[1]), ends), shape)
+        of_examples = through_features(self.x, np.asarray(sums @ by_embedding))
+        assert of_examples.rows is not None
+        less = -self.value[:, None] * by_embedding
+        return RowGradient(np.concatenate((of_examples.rows, self.feature)), np.concatenate((of_examples.values, less)))
+
+
+FeatureRows: TypeAlias = Features | OneEntry | LeftOut
 
 
 def one_entry(x: Features) -> OneEntry | None:
@@ -50,6 +83,8 @@ def embed_rows(x: FeatureRows, U: Floats) -> Floats:
     """Ux: float [rows, D]."""
     if isinstance(x, OneEntry):
         return np.asarray(U[x.indices] * x.values[:, None])
+    if isinstance(x, LeftOut):
+        return x.embed(U)
     return np.asarray(x @ U)
 
 
@@ -57,6 +92,8 @@ def through_features(x: FeatureRows, embedding_gradient: Floats) -> RowGradient:
     """Gradient of U from the gradient of Ux: xᵀ · ∂/∂(Ux), on the features that occur."""
     if isinstance(x, OneEntry):
         return RowGradient(x.indices.astype(np.intp), x.values[:, None] * embedding_gradient)
+    if isinstance(x, LeftOut):
+        return x.back(embedding_gradient)
     if not isinstance(x, sp.csr_matrix):
         return RowGradient(None, x.T @ embedding_gradient)
     touched, column = np.unique(x.indices, return_inverse=True)

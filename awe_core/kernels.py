@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from awe_core.feature_blocks import FeatureBlocks
 from awe_core.rows import ranges
 from awe_core.sorted_rows import SortedRows
 from awe_core.sub_blocks import SubBlocks
@@ -34,6 +35,10 @@ class Kernel(Protocol):
     @property
     def sub_blocks(self) -> SubBlocks | None:
         """All of a sub-block in one call; None where whole-array operations are as good."""
+
+    @property
+    def feature_blocks(self) -> FeatureBlocks | None:
+        """The same for affinities of the single features."""
 
     def sgd(self, parameter: Rows, gradient: SortedRows, these: slice, rate: np.float32) -> None:
         """w ← w − η·g."""
@@ -76,6 +81,7 @@ class NumpyKernel:
     """Whole-array operations."""
 
     sub_blocks: SubBlocks | None = None
+    feature_blocks: FeatureBlocks | None = None
 
     def count_above(self, f: Floats, pair_row: NDArray[np.intp], threshold: Floats) -> NDArray[np.int64]:
         return np.asarray(np.count_nonzero(_by_pair(f, pair_row) > threshold[:, None], axis=1))

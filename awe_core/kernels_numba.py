@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.feature_blocks_numba import NumbaFeatureBlocks
 from awe_core.kernels import EPSILON, Floats, Rows
 from awe_core.sorted_rows import SortedRows
 from awe_core.sub_blocks_numba import NumbaSubBlocks, count_above, dots, spread_above
@@ -98,6 +99,7 @@ class NumbaKernel:
     """Compiled at the first use and kept beside the source, or in numba's cache where that cannot be written."""
 
     sub_blocks = NumbaSubBlocks()
+    feature_blocks = NumbaFeatureBlocks()
 
     def count_above(self, f: Floats, pair_row: Index, threshold: Floats) -> NDArray[np.int64]:
         return np.asarray(count_above(f, pair_row, threshold))

@@ -22,6 +22,7 @@ from awe_core.arranged import ArrangedBlocks, take
 from awe_core.arrangement import hash_fractions
 from awe_core.examples import Block, Features
 from awe_core.history import EpochRecord, Progress
+from awe_core.kernel_choice import kernel_named
 from awe_core.model import Model
 from awe_core.ranking import Ranking
 from awe_core.rows import runs
@@ -260,7 +261,7 @@ class WideModel:
         """f of all labels where an affinity was learnt jointly: [rows, Y]."""
         assert self._joint is not None
         at = Point(self._U, self._V, self._own)
-        return np.asarray(self._joint.all_scores(features.astype(np.float64), at))
+        return np.asarray(self._joint.all_scores(features.astype(np.float64), at, kernel_named("numpy")))
 
     def embed(self, features: Features) -> NDArray[np.float32]:
         """Ux, rounded to float32: [rows, D]."""

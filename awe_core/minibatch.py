@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from awe_core.arranged import take
 from awe_core.examples import Block, Features
-from awe_core.feature_rows import FeatureRows, OneEntry, one_entry
+from awe_core.feature_rows import FeatureRows, LeftOut, OneEntry, one_entry
 from awe_core.rows import ByColumn, entry_positions, row_of_entry, stable_order, union
 
+_SPARSE_ONLY = "leaving a positive out of x needs sparse features, one for each label"
 _LEAST_PAIRS = 256
 _MOST_SUB_BLOCKS = 4
 
@@ -175,23 +176,51 @@ class Visit:
 
     def rows_and_pairs(self, these: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
         """Rows of the visit that a run of pairs needs, ascending, and its pairs by (place among them, label)."""
-        row, label = self.pairs.row[these], self.pairs.label[these]
-        if not self.pairs.grouped:
-            row, by_row = stable_order(row, len(self.block))
-            label = label[by_row]
-        if self._leave_one_out:
-            return row, np.arange(len(row)), label
+        if not self._leave_one_out:
+            return self.examples_and_pairs(these)
+        row, label = self._by_row(these)
+        return row, np.arange(len(row)), label
+
+    def examples_and_pairs(self, these: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """The same with distinct rows, where the pairs of a history share one too."""
+        row, label = self._by_row(these)
         first = np.ones(len(row), dtype=np.bool_)
         np.not_equal(row[1:], row[:-1], out=first[1:])
         return row[first], np.cumsum(first) - 1, label
+
+    def _by_row(self, these: slice) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        row, label = self.pairs.row[these], self.pairs.label[these]
+        if self.pairs.grouped:
+            return row, label
+        row, by_row = stable_order(row, len(self.block))
+        return row, label[by_row]
 
     def features(self, rows: NDArray[np.intp], pair_label: NDArray[np.intp]) -> Features:
         """x of rows from `rows_and_pairs`; of a history without the pair's own label."""
         x = self._x[self._order[rows]]
         return _without_own_label(x, pair_label) if self._leave_one_out else x
 
+    def examples_without(
+        self, rows: NDArray[np.intp], pair_row: NDArray[np.intp], pair_label: NDArray[np.intp]
+    ) -> tuple[Features, NDArray[np.intp]]:
+        """x of rows from `examples_and_pairs`, and where in it stands what every pair leaves out: intp [pairs].
+
+        −1 where that is nothing.
+        """
+        x = self._x[self._order[rows]]
+        if not self._leave_one_out:
+            return x, np.full(len(pair_row), -1, dtype=np.intp)
+        if not isinstance(x, sp.csr_matrix):
+            raise ValueError(_SPARSE_ONLY)
+        return x, entry_positions(x, pair_row, pair_label)
+
     def feature_rows(self, rows: NDArray[np.intp], pair_label: NDArray[np.intp]) -> FeatureRows:
-        """The same, without a matrix around it where every row has one feature."""
+        """The same, as one feature a row where that is all, and of histories as each of them and what it leaves out."""
+        if self._leave_one_out:
+            examples, pair_row = np.unique(rows, return_inverse=True)
+            x, entry = self.examples_without(examples, pair_row, pair_label)
+            value = np.append(x.data, x.dtype.type(0))[entry]  # −1 is the 0 behind all
+            return LeftOut(x, pair_row, pair_label, value)
         single = self._one_entry
         if single is None:
             return self.features(rows, pair_label)
@@ -222,7 +251,7 @@ def _rows(matrix: Features, rows: NDArray[np.intp]) -> Features:
 def _without_own_label(x: Features, pair_label: NDArray[np.intp]) -> sp.csr_matrix:
     """x with a row for each pair, without the feature of the pair's own label."""
     if not isinstance(x, sp.csr_matrix):
-        raise ValueError("leaving a positive out of x needs sparse features, one for each label")
+        raise ValueError(_SPARSE_ONLY)
     kept = x.indices != pair_label[row_of_entry(x)]
     ends = np.concatenate(([0], np.cumsum(kept)))[x.indptr]
     return sp.csr_matrix((x.data[kept], x.indices[kept], ends), shape=x.shape)

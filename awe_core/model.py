@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from awe_core.affinities.joint import Joint, Point
 from awe_core.arrangement import generator
 from awe_core.examples import Features
+from awe_core.kernel_choice import kernel_named, resolved_kernel
 from awe_core.similarity import Similarity, all_similarities
 
 
@@ -57,7 +58,8 @@ class Model:
             V = self.V if labels is None else self.V[labels]
             return np.asarray(all_similarities(self.similarity, self.embed(features), V), dtype=np.float32)
         self._check(features)
-        return np.asarray(self.joint.all_scores(features, Point(self.U, self.V, self.own), labels), dtype=np.float32)
+        at, kernel = Point(self.U, self.V, self.own), kernel_named(resolved_kernel("auto"))
+        return np.asarray(self.joint.all_scores(features, at, kernel, labels), dtype=np.float32)
 
     def embed(self, features: Features) -> NDArray[np.float32]:
         """Embed a block of examples: Ux.

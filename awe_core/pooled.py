@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from awe_core.affinities.joint import FeatureRuns, Joint, JointGradient, OfScore, Point
 from awe_core.arrangement import generator
+from awe_core.feature_blocks import FeatureBlocks
 from awe_core.feature_rows import RowGradient, embed_rows, through_features
 from awe_core.gate import Gate
 from awe_core.kernels import Kernel
@@ -29,17 +30,19 @@ from awe_core.rows import entry_positions
 from awe_core.scores import Floats, Gradient, Parameters, pulled, pulled_pairs
 from awe_core.similarity import all_similarities, pair_similarities, slope
 from awe_core.sub_blocks import BARRED
+from awe_core.touched import through_touched, touched
 
 POOL_PAIRS = 512
 """Pairs of a sub-block at the most: scores against the pool, 512 × 256 float32, stay in a core's cache."""
 POOL_LABELS = 256
 _FEATURE_POOL_PAIRS = 64
-"""The same where every feature of an example has scores of its own."""
+"""The same in whole arrays where every feature of an example has scores of its own."""
 
 
-def pool_pairs(joint: Joint | None) -> int:
+def pool_pairs(joint: Joint | None, kernel: Kernel) -> int:
     """Pairs of a sub-block at the most."""
-    return POOL_PAIRS if joint is None or isinstance(joint, OfScore) else _FEATURE_POOL_PAIRS
+    in_arrays = joint is not None and not isinstance(joint, OfScore) and not (joint.compiled and kernel.feature_blocks)
+    return _FEATURE_POOL_PAIRS if in_arrays else POOL_PAIRS
 
 
 class Pools:
@@ -114,18 +117,20 @@ def pooled_gradient(
     FloatingPointError
         A score is not finite.
     """
+    similarity, joint = parameters.similarity, parameters.joint
+    of_score = joint is None or isinstance(joint, OfScore)
+    if joint is not None and joint.compiled and kernel.feature_blocks:
+        return _of_features(visit, these, pool, parameters, margin, losses, kernel.feature_blocks)
     rows, pair_row, pair_label = visit.rows_and_pairs(these)
+    (barred_row, barred_column), M, eligible = _counted(visit, rows, pair_row, pool)
+    weight = visit.block.weight[rows[pair_row]]
     x = visit.feature_rows(rows, pair_label)
     embedding = embed_rows(x, parameters.U)
-    barred_row, barred_column, _ = visit.excluded_by_label.among(pool, rows)
-    eligible = len(pool) - np.bincount(barred_row, minlength=len(rows))[pair_row]
-    M = (parameters.V.shape[0] - visit.excluded_of_row[rows])[pair_row]
-    weight = visit.block.weight[rows[pair_row]]
-    similarity = parameters.similarity
-    joint = parameters.joint
-    if gate is None and similarity == "dot" and joint is None and kernel.sub_blocks:
+    if of_score and gate is None and similarity == "dot" and kernel.sub_blocks:
         pairs, barred, negatives = (pair_row, pair_label), (barred_row, barred_column), (M, eligible)
-        made = kernel.sub_blocks.pooled(embedding, parameters.V, pool, pairs, barred, negatives, weight, losses, margin)
+        made = kernel.sub_blocks.pooled(
+            embedding, parameters.V, pool, pairs, barred, negatives, weight, losses, margin, parameters.bounds
+        )
         if not made.finite:
             raise FloatingPointError("a score is not finite")
         parts = [RowGradient(pair_label, made.by_own), RowGradient(pool, made.by_pool)]
@@ -136,12 +141,13 @@ def pooled_gradient(
         _estimated, kernel, (barred_row, barred_column), pair_row, margin=margin, weight=weight, losses=losses
     )
     if joint is not None and not isinstance(joint, OfScore):
-        features, at = (
-            FeatureRuns.of(visit.features(rows, pair_label)),
-            Point(parameters.U, parameters.V, parameters.own),
-        )
+        features = FeatureRuns.of(visit.features(rows, pair_label))
+        at = Point(parameters.U, parameters.V, parameters.own)
         of_pairs, labels = features.take(pair_row), pair_label[:, None]
-        f, f_own = joint.pool_scores(features, at, pool), joint.scores(of_pairs, at, labels, kernel)[:, 0]
+        f, f_own = (
+            joint.pool_scores(features, features.embedded(at.U), at, pool, kernel),
+            joint.scores(of_pairs, at, labels, kernel)[:, 0],
+        )
         v, down, up, loss = estimate(f, f_own, M=M, eligible=eligible)
         lifted = joint.gradient(of_pairs, at, labels, up[:, None], kernel)
         return _pooled(_joined(lifted, joint.pool_gradient(features, at, pool, down), loss), v, M, eligible)
@@ -170,6 +176,32 @@ def pooled_gradient(
     parts = [RowGradient(pair_label, by_own), RowGradient(pool, by_pool)]
     gradient = Gradient(through_features(x, by_embedding), parts, offset, loss)
     return _pooled(gradient, v, M, eligible)
+
+
+def _counted(
+    visit: Visit, rows: NDArray[np.intp], pair_row: NDArray[np.intp], pool: NDArray[np.intp]
+) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], NDArray[np.int64], NDArray[np.int64]]:
+    """(row, column) of the pool's labels that are no negatives, by column, and M and m' of every pair."""
+    row, column, _ = visit.excluded_by_label.among(pool, rows)
+    eligible = len(pool) - np.bincount(row, minlength=len(rows))[pair_row]
+    return (row, column), (visit.block.labels.shape[1] - visit.excluded_of_row[rows])[pair_row], eligible
+
+
+def _of_features(
+    visit: Visit,
+    these: slice,
+    pool: NDArray[np.intp],
+    parameters: Parameters,
+    margin: float,
+    losses: NDArray[np.float64],
+    blocks: FeatureBlocks,
+) -> Pooled:
+    rows, pairs, x, at = touched(visit, these, parameters)
+    (barred_row, barred_column), M, eligible = _counted(visit, rows, pairs[0], pool)
+    by_row = np.argsort(barred_row, kind="stable")
+    barred, weight = (barred_row[by_row], barred_column[by_row]), visit.block.weight[rows[pairs[0]]]
+    violators, made = blocks.pooled(x, at, pool, pairs, barred, (M, eligible), weight, losses, margin)
+    return _pooled(through_touched(x, made, parameters), violators, M, eligible)
 
 
 def _estimated(

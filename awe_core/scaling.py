@@ -1,4 +1,4 @@
-"""Scaling of x: to unit length row by row, or to mean 0 and variance 1 column by column as fitted on train."""
+"""Scaling of x: to length 1 row by row, or to mean 0 and variance 1 column by column as fitted on train."""
 
 from __future__ import annotations
 
@@ -88,14 +88,18 @@ def standard(features: Features, mean: NDArray[np.float64], deviation: NDArray[n
     return ((features - mean) / deviation).astype(np.float32)
 
 
-def unit_length(features: Features) -> Features:
-    """x / ‖x‖ for every row; a row of zeros stays."""
+LENGTHS: dict[str, int] = {"unit": 2, "sum": 1}
+"""Of the names of a configuration: p of the ‖x‖ₚ that becomes 1."""
+
+
+def unit_length(features: Features, p: int = 2) -> Features:
+    """x / ‖x‖ₚ for every row, p = 1 or 2; a row of zeros stays."""
     if isinstance(features, sp.csr_matrix):
-        values = features.data.astype(np.float64)
+        powers = np.abs(features.data.astype(np.float64)) ** p
         row_of = np.repeat(np.arange(features.shape[0]), np.diff(features.indptr))
-        norms = np.sqrt(np.bincount(row_of, values**2, minlength=features.shape[0]))
-        data = (values / np.where(norms > 0, norms, 1.0)[row_of]).astype(np.float32)
+        norms = np.bincount(row_of, powers, minlength=features.shape[0]) ** (1 / p)
+        data = (features.data / np.where(norms > 0, norms, 1.0)[row_of]).astype(np.float32)
         return sp.csr_matrix((data, features.indices, features.indptr), shape=features.shape)
-    norms = np.sqrt(np.einsum("ij,ij->i", features, features, dtype=np.float64))
+    norms = np.linalg.norm(features.astype(np.float64), p, axis=1)
     scaled: NDArray[np.float32] = (features / np.where(norms > 0, norms, 1.0)[:, None]).astype(np.float32)
     return scaled

@@ -17,6 +17,7 @@ from awe_core.kernels import Kernel
 from awe_core.minibatch import Minibatch
 from awe_core.rows import entry_positions, row_of_entry
 from awe_core.similarity import Similarity, all_similarities, pair_similarities, slope
+from awe_core.sub_blocks import LINEAR, Bounds
 
 Floats = NDArray[np.floating]
 
@@ -37,6 +38,11 @@ class Parameters:
     similarity: Similarity = "dot"
     joint: Joint | None = None
     own: Mapping[str, Floats] = field(default_factory=dict)
+
+    @property
+    def bounds(self) -> Bounds:
+        """Those of f as a function of the score alone."""
+        return self.joint.bounds if isinstance(self.joint, OfScore) else LINEAR
 
 
 @dataclass(frozen=True)
@@ -195,7 +201,7 @@ class JointScores:
         return _GATHERED * max(1, len(self._x.value) // max(1, len(self.batch)))
 
     def every(self) -> Floats:
-        return self._joint.all_scores(self.batch.features, self._at)
+        return self._joint.all_scores(self.batch.features, self._at, self._kernel)
 
     def of(self, rows: NDArray[np.intp], labels: NDArray[np.intp]) -> Floats:
         if labels.ndim == 1:

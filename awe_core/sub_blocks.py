@@ -13,6 +13,12 @@ Index = NDArray[np.intp]
 Pairs = tuple[Index, Index]
 """(row of the sub-block's embeddings, label or entry) of every pair, rows ascending."""
 
+Bounds = tuple[float, float]
+"""(low, high) of f = clip(z, low, high) · z, z the product of Ux and Vy."""
+
+LINEAR: Bounds = (1.0, 1.0)
+"""Those of the linear f."""
+
 BARRED = np.float32(-3e38)
 """A score that nothing falls below, finite so that 0 times it is 0."""
 
@@ -63,7 +69,10 @@ class DrawnProducts:
 
 
 class SubBlocks(Protocol):
-    """Gradients of a sub-block by Ux and V at one set of parameters, with the dot product for a similarity."""
+    """Gradients of a sub-block by Ux and V at one set of parameters, with the dot product for a similarity.
+
+    Without candidates f is the linear one, or a function of it that `bounds` stand for.
+    """
 
     def pooled(
         self,
@@ -76,8 +85,9 @@ class SubBlocks(Protocol):
         weight: Floats,
         losses: NDArray[np.float64],
         margin: float,
+        bounds: Bounds,
     ) -> PooledProducts:
-        """All of a sub-block with the linear f and pooled negatives.
+        """All of a sub-block with pooled negatives.
 
         Parameters
         ----------
@@ -97,8 +107,9 @@ class SubBlocks(Protocol):
         losses: NDArray[np.float64],
         margin: float,
         u: NDArray[np.float64],
+        bounds: Bounds,
     ) -> DrawnProducts:
-        """All of a sub-block with the linear f, negatives drawn from all scores.
+        """All of a sub-block with negatives drawn from all scores.
 
         Parameters
         ----------
@@ -119,6 +130,7 @@ class SubBlocks(Protocol):
         losses: NDArray[np.float64],
         margin: float,
         key: np.uint64,
+        bounds: Bounds,
     ) -> DrawnProducts:
         """The same, with the labels scored that are drawn; `key` as `awe_core.draw_numbers.DrawNumbers` has it."""
 

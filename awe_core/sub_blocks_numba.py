@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.arrangement import GOLDEN, mix
-from awe_core.sub_blocks import BARRED, DrawnProducts, Floats, Index, Pairs, PooledProducts
+from awe_core.sub_blocks import BARRED, Bounds, DrawnProducts, Floats, Index, Pairs, PooledProducts
 
 Counts = NDArray[np.int64]
 _mix = numba.njit(nogil=True, cache=True)(mix)
@@ -54,6 +54,29 @@ def dots(embedding: Floats, row: Index, V: Floats, label: Index) -> Floats:
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def _bounded(z: np.floating, low: np.floating, high: np.floating) -> np.floating:
+    return min(max(z, low), high) * z
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _slope(z: np.floating, low: np.floating, high: np.floating) -> np.floating:
+    G = min(max(z, low), high)
+    return G + z if low < z < high else G
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _all_bounded(z: Floats, low: np.floating, high: np.floating) -> Floats:
+    """f of all z; z itself where f is linear."""
+    if low == high == 1:
+        return z
+    f = np.empty_like(z)
+    for row in range(len(z)):
+        for column in range(z.shape[1]):
+            f[row, column] = _bounded(z[row, column], low, high)
+    return f
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _pooled(
     embedding: Floats,
     V: Floats,
@@ -66,15 +89,21 @@ def _pooled(
     eligible: NDArray[np.int64],
     weight: Floats,
     losses: NDArray[np.float64],
-    margin: Floats,
-    barred: Floats,
+    margin: np.floating,
+    barred: np.floating,
+    low: np.floating,
+    high: np.floating,
 ) -> tuple[Floats, Floats, Floats, NDArray[np.int64], float, bool]:
     V_pool, V_own = V[pool], V[pair_label]
-    f = np.dot(embedding, V_pool.T)
+    z = np.dot(embedding, V_pool.T)
+    f = _all_bounded(z, low, high)
     finite = np.isfinite(f.sum())
     for entry in range(len(barred_row)):
         f[barred_row[entry], barred_column[entry]] = barred
-    f_own = dots(embedding, pair_row, V_own, np.arange(len(pair_row)))
+    z_own = dots(embedding, pair_row, V_own, np.arange(len(pair_row)))
+    f_own = np.empty_like(z_own)
+    for p in range(len(z_own)):
+        f_own[p] = _bounded(z_own[p], low, high)
     finite = finite and np.isfinite(f_own.sum())
     threshold = f_own - margin
     v = count_above(f, pair_row, threshold)
@@ -82,14 +111,17 @@ def _pooled(
     for p in range(len(v)):
         each[p] = weight[p] * losses[v[p] * negatives[p] // max(1, eligible[p])] / max(1, v[p])
     down = spread_above(f, pair_row, threshold, each)
-    by_embedding, by_pool = np.dot(down, V_pool), np.dot(down.T, embedding)
     by_own, loss = np.empty_like(V_own), 0.0
     for row in range(len(down)):
         for column in range(len(pool)):
             loss += down[row, column] * f[row, column]
+            if f is not z and down[row, column] != 0:
+                down[row, column] *= _slope(z[row, column], low, high)
+    by_embedding, by_pool = np.dot(down, V_pool), np.dot(down.T, embedding)
     for p in range(len(pair_row)):
         up, own, into = -each[p] * v[p], embedding[pair_row[p]], by_embedding[pair_row[p]]
         loss += up * (f_own[p] - margin)
+        up *= _slope(z_own[p], low, high)
         for j in range(len(own)):
             by_own[p, j] = up * own[j]
             into[j] += up * V_own[p, j]
@@ -97,7 +129,7 @@ def _pooled(
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc"})
-def _dot(left: Floats, right: Floats) -> np.floating:
+def dot(left: Floats, right: Floats) -> np.floating:
     total = left.dtype.type(0)
     for j in range(len(left)):
         total += left[j] * right[j]
@@ -158,11 +190,14 @@ def _geometric(
     indices: Index,
     weight: Floats,
     losses: NDArray[np.float64],
-    margin: Floats,
+    margin: np.floating,
     u: NDArray[np.float64],
-    barred: Floats,
+    barred: np.floating,
+    low: np.floating,
+    high: np.floating,
 ) -> tuple[Products, Counts, bool]:
-    f, pairs = np.dot(embedding, V.T), len(pair_row)
+    z, pairs = np.dot(embedding, V.T), len(pair_row)
+    f = _all_bounded(z, low, high)
     finite = np.isfinite(f.sum())
     f_own = np.empty(pairs, V.dtype)
     for p in range(pairs):
@@ -174,6 +209,7 @@ def _geometric(
     M = np.empty(pairs, np.int64)
     found, number, negative = np.empty(pairs, np.intp), np.empty(pairs, np.int64), np.empty(pairs, np.intp)
     share, hinge = np.empty(pairs), np.empty(pairs)
+    up, down = np.empty(pairs, V.dtype), np.empty(pairs, V.dtype)
     count = 0
     for p in range(pairs):
         row = pair_row[p]
@@ -186,25 +222,26 @@ def _geometric(
             if f[row, label] > least:
                 if left == 0:
                     negative[count] = label
+                    up[count] = _slope(z[row, pair_label[p]], low, high)
+                    down[count] = _slope(z[row, label], low, high)
                     break
                 left -= 1
         found[count], number[count] = p, N
         share[count] = weight[row] * losses[M[p] // N]
         hinge[count] = np.float64(margin) + np.float64(f[row, negative[count]]) - np.float64(f_own[p])
         count += 1
-    ones = np.ones(count, V.dtype)
-    made = _step(embedding, V, pair_row, pair_label, found[:count], number, negative, share, hinge, ones, ones)
+    made = _step(embedding, V, pair_row, pair_label, found[:count], number, negative, share, hinge, up, down)
     return made, M, finite
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _uniform_at(key: np.uint64, pair: int, draw: int) -> float:
+def uniform_at(key: np.uint64, pair: int, draw: int) -> float:
     count = (np.uint64(pair) << np.uint64(32)) + np.uint64(draw) + np.uint64(1)
     return np.float64(_mix(key + count * GOLDEN) >> np.uint64(11)) * 2.0**-53
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def _negative_of_rank(rank: int, excluded: Index) -> int:
+def negative_of_rank(rank: int, excluded: Index) -> int:
     """The r-th label, from 0, that is not among the ascending excluded: j of them lie before it where e_j − j ≤ r."""
     low, high = 0, len(excluded)
     while low < high:
@@ -227,36 +264,41 @@ def _rounds(
     indices: Index,
     weight: Floats,
     losses: NDArray[np.float64],
-    margin: Floats,
+    margin: np.floating,
     key: np.uint64,
+    low: np.floating,
+    high: np.floating,
 ) -> tuple[Products, Counts, bool]:
     pairs, finite = len(pair_row), True
     M = np.empty(pairs, np.int64)
     found, number, negative = np.empty(pairs, np.intp), np.empty(pairs, np.int64), np.empty(pairs, np.intp)
     share, hinge = np.empty(pairs), np.empty(pairs)
+    up, down = np.empty(pairs, V.dtype), np.empty(pairs, V.dtype)
     count = 0
     for p in range(pairs):
         row = pair_row[p]
         own, excluded = embedding[row], indices[indptr[excluded_row[row]] : indptr[excluded_row[row] + 1]]
         M[p] = V.shape[0] - len(excluded)
-        f_own = _dot(own, V[pair_label[p]])
+        z_own = dot(own, V[pair_label[p]])
+        f_own = _bounded(z_own, low, high)
         finite = finite and np.isfinite(f_own)
         least = f_own - margin
         for draw in range(M[p]):
-            label = _negative_of_rank(np.int64(_uniform_at(key, p, draw) * M[p]), excluded)
-            f = _dot(own, V[label])
+            label = negative_of_rank(np.int64(uniform_at(key, p, draw) * M[p]), excluded)
+            z = dot(own, V[label])
+            f = _bounded(z, low, high)
             if f > least:
                 found[count], number[count], negative[count] = p, draw + 1, label
                 share[count] = weight[row] * losses[M[p] // (draw + 1)]
                 hinge[count] = np.float64(margin) + np.float64(f) - np.float64(f_own)
+                up[count], down[count] = _slope(z_own, low, high), _slope(z, low, high)
                 finite = finite and np.isfinite(f)
                 count += 1
                 break
             if not f <= least:  # not a number: nothing compares
                 finite = False
                 break
-    ones = np.ones(count, V.dtype)
-    made = _step(embedding, V, pair_row, pair_label, found[:count], number, negative, share, hinge, ones, ones)
+    made = _step(embedding, V, pair_row, pair_label, found[:count], number, negative, share, hinge, up, down)
     return made, M, finite
 
 
@@ -293,7 +335,7 @@ def _among_candidates(
             scored, first = row, starts[candidate_row[row]]
             entries = starts[candidate_row[row] + 1] - first
             for e in range(entries):
-                f[e] = gate[first + e] * (_dot(embedding[row], V[labels[first + e]]) + offset[0])
+                f[e] = gate[first + e] * (dot(embedding[row], V[labels[first + e]]) + offset[0])
                 finite = finite and np.isfinite(f[e])
         f_own, M[p], positive[p] = f[pair_entry[p] - first], negatives[row], labels[pair_entry[p]]
         least, v = f_own - margin, 0
@@ -333,9 +375,12 @@ class NumbaSubBlocks:
         weight: Floats,
         losses: NDArray[np.float64],
         margin: float,
+        bounds: Bounds,
     ) -> PooledProducts:
-        own, lowest = V.dtype.type(margin), V.dtype.type(BARRED)
-        return PooledProducts(*_pooled(embedding, V, pool, *pairs, *barred, *negatives, weight, losses, own, lowest))
+        own, lowest, low, high = (V.dtype.type(value) for value in (margin, BARRED, *bounds))
+        return PooledProducts(
+            *_pooled(embedding, V, pool, *pairs, *barred, *negatives, weight, losses, own, lowest, low, high)
+        )
 
     def geometric(
         self,
@@ -347,9 +392,10 @@ class NumbaSubBlocks:
         losses: NDArray[np.float64],
         margin: float,
         u: NDArray[np.float64],
+        bounds: Bounds,
     ) -> DrawnProducts:
-        own, lowest = V.dtype.type(margin), V.dtype.type(BARRED)
-        return _drawn(*_geometric(embedding, V, *pairs, *excluded, weight, losses, own, u, lowest))
+        own, lowest, low, high = (V.dtype.type(value) for value in (margin, BARRED, *bounds))
+        return _drawn(*_geometric(embedding, V, *pairs, *excluded, weight, losses, own, u, lowest, low, high))
 
     def rounds(
         self,
@@ -361,8 +407,10 @@ class NumbaSubBlocks:
         losses: NDArray[np.float64],
         margin: float,
         key: np.uint64,
+        bounds: Bounds,
     ) -> DrawnProducts:
-        return _drawn(*_rounds(embedding, V, *pairs, *excluded, weight, losses, V.dtype.type(margin), key))
+        own, low, high = (V.dtype.type(value) for value in (margin, *bounds))
+        return _drawn(*_rounds(embedding, V, *pairs, *excluded, weight, losses, own, key, low, high))
 
     def among_candidates(
         self,

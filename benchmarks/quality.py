@@ -57,10 +57,18 @@ def _best_columns(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
 def recall(best: NDArray[np.int64], truth: sp.csr_matrix) -> float:
     """Mean over the rows with labels of hits / |y|. With one label a row and one prediction it is P@1."""
     sizes = np.diff(truth.indptr)
+    return float(np.mean(_hits(best, truth)[sizes > 0] / sizes[sizes > 0]))
+
+
+def precision(best: NDArray[np.int64], truth: sp.csr_matrix) -> float:
+    """Mean over the rows with labels of hits / k."""
+    return float(np.mean(_hits(best, truth)[np.diff(truth.indptr) > 0])) / best.shape[1]
+
+
+def _hits(best: NDArray[np.int64], truth: sp.csr_matrix) -> NDArray[np.float32]:
     marks = sp.csr_matrix((np.ones(truth.nnz, np.float32), truth.indices, truth.indptr), shape=truth.shape)
     rows = np.repeat(np.arange(len(best)), best.shape[1])
-    hits = np.asarray(marks[rows, best.ravel()]).reshape(best.shape).sum(axis=1)
-    return float(np.mean(hits[sizes > 0] / sizes[sizes > 0]))
+    return np.asarray(marks[rows, best.ravel()]).reshape(best.shape).sum(axis=1)
 
 
 def csr_of(arrays: Any, name: str) -> sp.csr_matrix:

@@ -73,7 +73,9 @@ class Data(Section):
     hold_out: Positive | None = Field(
         None, description="interactions: items of every user in validation and in test, in place of their fractions"
     )
-    scale: Literal["none", "unit", "standard"] = Field("none", description="scaling of x, fitted on train")
+    scale: Literal["none", "unit", "sum", "standard"] = Field(
+        "none", description="of x: to ‖x‖ = 1, to Σ |xᵢ| = 1, or by column as fitted on train"
+    )
     hierarchy: str | None = Field(None, description="TSV of label and parent, for sibling precision")
     min_rating: float | None = Field(None, description="ratings below it are no positives")
     max_rejects: float = Field(0.001, ge=0, le=1, description="fraction of refused rows that stops the run")

@@ -17,7 +17,7 @@ from awe_core.affinity import LabelsById
 from awe_core.annotator import Annotations, Annotator, Weighing
 from awe_core.examples import Features
 from awe_core.knn import prepare
-from awe_core.scaling import standard, unit_length
+from awe_core.scaling import LENGTHS, standard, unit_length
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
 from pipelines.models import gate_of
@@ -63,8 +63,8 @@ class LoadedRun:
         features = raw
         if self.scaling is not None:
             features = standard(raw, *self.scaling)
-        elif self.scale == "unit":
-            features = unit_length(raw)
+        elif self.scale in LENGTHS:
+            features = unit_length(raw, LENGTHS[self.scale])
         return self.annotator.annotate(features, k, seen=features if self.facts["history"] else None)
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from awe_core.affinities.joint import Floats, OfScore
+from awe_core.affinities.joint import OfScore
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,6 @@ class Constant(OfScore):
         if not 0 < self.c < np.inf:
             raise ValueError(f"the constant of an affinity must be a positive number, not {self.c}")
 
-    def phi(self, z: Floats) -> Floats:
-        return z * z.dtype.type(self.c)
-
-    def slope(self, z: Floats) -> Floats:
-        return np.full_like(z, self.c)
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.c, self.c

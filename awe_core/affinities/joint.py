@@ -129,6 +129,16 @@ class Joint(ABC):
         """Bytes of its fixed tensors."""
         return 0
 
+    @property
+    def compiled(self) -> bool:
+        """Whether `FeatureBlocks` have it: G is of every zᵢ by itself, or of the largest."""
+        return False
+
+    @property
+    def largest(self) -> int:
+        """How many of the largest zᵢ make G; 0 where it is made of all of them."""
+        return 0
+
     def first_tensors(self, dimension: int, labels: int, rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
         """Its own tensors at the start of a training, by name; most affinities have none."""
         return {}
@@ -142,21 +152,22 @@ class Joint(ABC):
         """Gradient of Σ weight · f; `weight` is [rows, n]."""
 
     @abstractmethod
-    def pool_scores(self, x: FeatureRuns, at: Point, pool: slice | Index) -> Floats:
-        """f of every row with every label of a pool, by matrix products: [rows, pool]."""
+    def pool_scores(self, x: FeatureRuns, embedded: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
+        """f of every row with every label of a pool, by matrix products: [rows, pool]; `embedded` is that of x."""
 
     @abstractmethod
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
         """Gradient of Σ weight · f; `weight` is [rows, pool], `pool` holds distinct labels."""
 
-    def all_scores(self, x: Features, at: Point, labels: slice | None = None) -> Floats:
+    def all_scores(self, x: Features, at: Point, kernel: Kernel, labels: slice | None = None) -> Floats:
         """f of every row of x [rows, d] with all labels, or with those of a slice."""
         first, stop = (0, len(at.V)) if labels is None else (labels.start, labels.stop)
         f = np.empty((x.shape[0], stop - first), dtype=at.V.dtype)
         for rows in runs(x.shape[0], _MOST_ROWS):
             part = FeatureRuns.of(x[rows])
+            embedded = part.embedded(at.U)
             for some in runs(stop, max(1, _MOST_PRODUCTS // max(1, len(part.value))), first):
-                f[rows, some.start - first : some.stop - first] = self.pool_scores(part, at, some)
+                f[rows, some.start - first : some.stop - first] = self.pool_scores(part, embedded, at, some, kernel)
         return f
 
     def described(self) -> dict[str, Any]:
@@ -165,15 +176,25 @@ class Joint(ABC):
 
 
 class OfScore(Joint):
-    """An affinity that is a function of the linear score alone: f = φ(z), z = xᵀUᵀVy."""
+    """An affinity that is the linear score between two bounds: f = φ(z) = clip(z, low, high) · z, z = xᵀUᵀVy."""
 
+    @property
     @abstractmethod
+    def bounds(self) -> tuple[float, float]:
+        """(low, high), the least and the most that G is."""
+
     def phi(self, z: Floats) -> Floats:
         """φ, element by element."""
+        return self._clipped(z) * z
 
-    @abstractmethod
     def slope(self, z: Floats) -> Floats:
         """φ′."""
+        low, high = self.bounds
+        return self._clipped(z) + np.where((z > low) & (z < high), z, z.dtype.type(0))
+
+    def _clipped(self, z: Floats) -> Floats:
+        low, high = self.bounds
+        return np.asarray(np.clip(z, z.dtype.type(low), z.dtype.type(high)))
 
     def scores(self, x: FeatureRuns, at: Point, labels: Index, kernel: Kernel) -> Floats:
         return self.phi(products(x.sums(x.embedded(at.U)), at.V, labels, kernel))
@@ -186,8 +207,11 @@ class OfScore(Joint):
         V = by_z[:, :, None] * embedding[:, None, :]
         return JointGradient(U, RowGradient(labels.ravel(), V.reshape(-1, V.shape[2])))
 
-    def pool_scores(self, x: FeatureRuns, at: Point, pool: slice | Index) -> Floats:
-        return self.phi(x.sums(x.embedded(at.U)) @ at.V[pool].T)
+    def pool_scores(self, x: FeatureRuns, embedded: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
+        return self.phi(x.sums(embedded) @ at.V[pool].T)
+
+    def all_scores(self, x: Features, at: Point, kernel: Kernel, labels: slice | None = None) -> Floats:
+        return self.phi(np.asarray(x @ at.U) @ (at.V if labels is None else at.V[labels]).T)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
         embedding, V = x.sums(x.embedded(at.U)), at.V[pool]
@@ -198,6 +222,10 @@ class OfScore(Joint):
 
 class OfFeatures(Joint):
     """An affinity that is a function of the features' own scores zᵢ."""
+
+    @property
+    def compiled(self) -> bool:
+        return True
 
     @abstractmethod
     def joined(self, x: FeatureRuns, z: Floats) -> Floats:
@@ -215,8 +243,11 @@ class OfFeatures(Joint):
         by_z = weight[x.row] * self.slopes(x, products(embedded, at.V, labels[x.row], kernel))
         return JointGradient(*through_products(x, by_z, embedded, x.value, at.V, labels))
 
-    def pool_scores(self, x: FeatureRuns, at: Point, pool: slice | Index) -> Floats:
-        return self.joined(x, x.embedded(at.U) @ at.V[pool].T)
+    def pool_scores(self, x: FeatureRuns, embedded: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
+        z = embedded @ at.V[pool].T
+        if kernel.feature_blocks:
+            return kernel.feature_blocks.joined(x.starts, x.dimension, z, z, self.largest)
+        return self.joined(x, z)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
         embedded, V = x.embedded(at.U), at.V[pool]

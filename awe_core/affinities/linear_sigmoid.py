@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from awe_core.affinities.joint import Floats, OfScore
+from awe_core.affinities.joint import OfScore
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,6 @@ class LinearSigmoid(OfScore):
                 f"affinity.alpha must be above 0 and above affinity.beta, not {self.alpha} with a beta of {self.beta}"
             )
 
-    def phi(self, z: Floats) -> Floats:
-        return self._clipped(z) * z
-
-    def slope(self, z: Floats) -> Floats:
-        return self._clipped(z) + np.where((z > self.beta) & (z < self.alpha), z, z.dtype.type(0))
-
-    def _clipped(self, z: Floats) -> Floats:
-        return np.asarray(np.clip(z, z.dtype.type(self.beta), z.dtype.type(self.alpha)))
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self.beta, self.alpha

@@ -40,6 +40,10 @@ class LowRank(Joint):
             raise ValueError(f"affinity.rank must be 1 or more, not {self.rank}")
 
     @property
+    def compiled(self) -> bool:
+        return True
+
+    @property
     def width(self) -> int:
         return self.rank
 
@@ -62,9 +66,12 @@ class LowRank(Joint):
         by_g, by_h = through_products(x, by_z * (1 - G) * z, g, np.ones_like(x.value), h, labels)
         return JointGradient(U, V, {"g": by_g, "h": by_h})
 
-    def pool_scores(self, x: FeatureRuns, at: Point, pool: slice | Index) -> Floats:
-        G = expit(at.own["g"][x.feature] @ at.own["h"][pool].T)
-        return x.sums(G * (x.embedded(at.U) @ at.V[pool].T))
+    def pool_scores(self, x: FeatureRuns, embedded: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
+        z = embedded @ at.V[pool].T
+        w = at.own["g"][x.feature] @ at.own["h"][pool].T
+        if kernel.feature_blocks:
+            return kernel.feature_blocks.joined(x.starts, x.dimension, z, w, self.largest)
+        return x.sums(expit(w) * z)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
         embedded, V, g, h = x.embedded(at.U), at.V[pool], at.own["g"][x.feature], at.own["h"][pool]

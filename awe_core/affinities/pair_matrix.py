@@ -79,8 +79,8 @@ class PairMatrix(Joint):
         by_z = weight[x.row] * self._affinity(at, x, labels).astype(weight.dtype)
         return JointGradient(*through_products(x, by_z, x.embedded(at.U), x.value, at.V, labels))
 
-    def pool_scores(self, x: FeatureRuns, at: Point, pool: slice | Index) -> Floats:
-        embedded, V = x.embedded(at.U), at.V[pool]
+    def pool_scores(self, x: FeatureRuns, embedded: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
+        V = at.V[pool]
         above = self._above_other(at, x, pool)
         entry, values = row_of_entry(above), np.empty(above.nnz, V.dtype)
         for some in runs(above.nnz, _PAIRS_AT_ONCE):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 from apache_beam.pvalue import TaggedOutput
 
-from awe_core.scaling import Moments, combined, moments_of, standard, unit_length
+from awe_core.scaling import LENGTHS, Moments, combined, moments_of, standard, unit_length
 from pipelines import counters
 from pipelines.config import Config
 from pipelines.dataset_writer import DatasetPlan
@@ -116,8 +116,8 @@ class WritePart(beam.DoFn):
 
 def scaled(rows: ExampleRows, scale: str, moments: Moments | None) -> ExampleRows:
     """Rows with x scaled as `data.scale` says."""
-    if scale == "unit":
-        return rows.with_features(unit_length(rows.features))
+    if scale in LENGTHS:
+        return rows.with_features(unit_length(rows.features, LENGTHS[scale]))
     if moments is not None:
         return rows.with_features(standard(rows.features, moments.mean, moments.deviation))
     return rows

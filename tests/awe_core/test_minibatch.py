@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from awe_core.feature_rows import embed_rows, through_features
 from awe_core.minibatch import Minibatch, Visit, cut_pairs, trainable_pairs
 from tests.awe_core.blocks import block
 
@@ -77,10 +78,32 @@ def test_the_positive_of_the_moment_is_left_out_of_a_history():
         assert part.excluded[row].indices.tolist() == ([0, 1, 2, 3] if row < 4 else [0, 1, 3])
 
 
+@pytest.mark.parametrize("scattered", [False, True])
+def test_what_the_pairs_of_a_history_share_is_what_each_has_alone(scattered):
+    source = some_block(sparse=True)
+    source.features.data[[0, 7, 14, 23]] = 0
+    source.features.eliminate_zeros()  # so that some pairs' label is not in x
+    visit, rng = Visit(source, ORDER, leave_one_out=True), np.random.default_rng(1)
+    if scattered:
+        visit.scatter(rng)
+    rows, _, label = visit.rows_and_pairs(slice(0, len(visit.pairs)))
+    shared, alone = visit.feature_rows(rows, label), visit.features(rows, label).toarray().astype(np.float64)
+    U, by_embedding = rng.normal(size=(4, 3)), rng.normal(size=(len(rows), 3))
+
+    back = through_features(shared, by_embedding)
+    by_U = np.zeros_like(U)
+    np.add.at(by_U, back.rows, back.values)
+
+    np.testing.assert_allclose(embed_rows(shared, U), alone @ U, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(by_U, alone.T @ by_embedding, rtol=1e-12, atol=1e-12)
+
+
 def test_a_dense_x_is_no_history():
-    source = some_block()
-    with pytest.raises(ValueError, match="sparse"):
-        minibatches(Visit(source, ORDER, leave_one_out=True), 4)
+    visit = Visit(some_block(), ORDER, leave_one_out=True)
+    rows, _, label = visit.rows_and_pairs(slice(0, 4))
+    for read in (visit.features, visit.feature_rows):
+        with pytest.raises(ValueError, match="sparse"):
+            read(rows, label)
 
 
 def test_a_block_without_pairs_has_no_minibatch():

@@ -49,11 +49,11 @@ def test_a_constant_column_is_not_blown_up() -> None:
     assert np.abs(standardised(x)).max() < 1e-6
 
 
-@given(MATRICES)
-def test_unit_length_is_that_of_scikit_learn(x: np.ndarray) -> None:
-    expected = normalize(x.astype(np.float64))
-    np.testing.assert_allclose(unit_length(x), expected, rtol=1e-6)
-    np.testing.assert_allclose(unit_length(sp.csr_matrix(x)).toarray(), expected, rtol=1e-6)
+@given(MATRICES, st.sampled_from([1, 2]))
+def test_unit_length_is_that_of_scikit_learn(x: np.ndarray, p: int) -> None:
+    expected = normalize(x.astype(np.float64), f"l{p}")
+    np.testing.assert_allclose(unit_length(x, p), expected, rtol=1e-6)
+    np.testing.assert_allclose(unit_length(sp.csr_matrix(x), p).toarray(), expected, rtol=1e-6)
 
 
 def test_no_rows_have_moments_that_change_nothing() -> None:

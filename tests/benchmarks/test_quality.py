@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from benchmarks.quality import arrays_of, best_labels, csr_of, recall
+from benchmarks.quality import arrays_of, best_labels, csr_of, precision, recall
 
 
 @pytest.mark.parametrize(("labels", "k"), [(5, 5), (100, 1), (700, 20), (5000, 20)])
@@ -31,10 +31,11 @@ def test_ties_go_to_the_smaller_label() -> None:
     assert best.tolist() == [[0, 1, 2, 3]] * 2
 
 
-def test_recall_is_the_mean_over_the_rows_with_labels() -> None:
+def test_recall_and_precision_are_means_over_the_rows_with_labels() -> None:
     truth = sp.csr_matrix(np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]], np.float32))
     best = np.array([[0, 2], [1, 2], [3, 0]])
     assert recall(best, truth) == (1 / 2 + 1) / 2
+    assert precision(best, truth) == (1 / 2 + 1 / 2) / 2
 
 
 def test_a_matrix_survives_its_arrays_with_its_zeros() -> None:

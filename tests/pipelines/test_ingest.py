@@ -214,13 +214,14 @@ def test_standard_scaling_is_fitted_on_train_and_kept(tmp_path: Path) -> None:
         )
 
 
-def test_unit_length(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scale", "first"), [("unit", (0.6, 0.8)), ("sum", (3 / 7, 4 / 7))])
+def test_unit_length(tmp_path: Path, scale: str, first: tuple[float, float]) -> None:
     path = write(tmp_path / "x.txt", "1 0:3 2:4\n2 1:0.001\n3 \n4 5:0\n" * 10)
-    run(tmp_path / "run", train=path, scale="unit")
+    run(tmp_path / "run", train=path, scale=scale)
     values = {
         tuple(row["values"]) for split in ("train", "test") for row in rows(tmp_path / "run", f"examples/{split}")
     }
-    assert values == {(np.float32(0.6), np.float32(0.8)), (1.0,), (), (0.0,)}
+    assert values == {tuple(map(np.float32, first)), (1.0,), (), (0.0,)}
     assert rows(tmp_path / "run", "scaling") == []
 
 

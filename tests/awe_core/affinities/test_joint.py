@@ -91,8 +91,8 @@ def test_scores_are_the_equations_one_by_one_and_by_block(affinity, kind, monkey
 
     chosen = affinity.scores(FeatureRuns.of(stored(x, kind)), at, every, KERNEL)
     alone = [affinity.scores(FeatureRuns.of(stored(row[None], kind)), at, every[:1], KERNEL)[0] for row in x]
-    block = affinity.all_scores(stored(x, kind), at)
-    some = affinity.all_scores(stored(x, kind), at, slice(2, 5))
+    block = affinity.all_scores(stored(x, kind), at, KERNEL)
+    some = affinity.all_scores(stored(x, kind), at, KERNEL, slice(2, 5))
 
     for found in (chosen, alone, block):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)

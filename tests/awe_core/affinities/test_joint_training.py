@@ -88,14 +88,26 @@ def test_a_constant_of_1_is_wsabie(x, sampler):
 def small_sub_blocks(monkeypatch):
     """Sub-blocks of a few pairs and tasks of two rows, so that toy data fill several threads."""
     monkeypatch.setattr(course, "sub_block_pairs", lambda batch: 4)
-    monkeypatch.setattr(course, "pool_pairs", lambda joint: 4)
+    monkeypatch.setattr(course, "pool_pairs", lambda joint, kernel: 4)
     monkeypatch.setattr(optimisers, "_ROWS_OF_A_TASK", 2)
 
 
+@pytest.mark.parametrize("kernel", ["numpy", "numba"])
 @pytest.mark.parametrize(("affinity", "sampler"), [(TopK(3), "rounds"), (LowRank(2), "pooled"), (PAIRS, "pooled")])
-def test_the_number_of_threads_does_not_change_a_bit(affinity, sampler, small_sub_blocks):
-    one, four = (content(fitted(affinity, threads=n, epochs=2, sampler=sampler).model) for n in (1, 4))
+def test_the_number_of_threads_does_not_change_a_bit(affinity, sampler, kernel, small_sub_blocks):
+    if kernel == "numba":
+        pytest.importorskip("numba")
+    settings = {"epochs": 2, "sampler": sampler, "kernel": kernel}
+    one, four = (content(fitted(affinity, threads=n, **settings).model) for n in (1, 4))
     assert one == four
+
+
+@pytest.mark.parametrize(("affinity", "sampler"), [(TopK(3), "rounds"), (LowRank(2), "pooled"), (Max(), "pooled")])
+def test_the_kernels_train_alike(affinity, sampler, small_sub_blocks):
+    pytest.importorskip("numba")
+    ours, theirs = (fitted(affinity, epochs=1, sampler=sampler, kernel=kernel).model for kernel in ("numba", "numpy"))
+    for name in ("U", "V"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-3, atol=1e-4)
 
 
 class Killed(Exception):

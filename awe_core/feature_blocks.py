@@ -1,0 +1,127 @@
+"""What a compiled kernel offers for an affinity that is a function of the features' own scores zᵢ = xᵢUᵢᵀVy.
+
+Two forms cover them all:
+
+    f = Σᵢ σ(wᵢ) zᵢ                             wᵢ = gᵢᵀh_y, or zᵢ itself where the affinity has no g and h
+    f = (the sum of the k largest zᵢ) · Σᵢ zᵢ    over all d features, those that x lacks being 0
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Index = NDArray[np.intp]
+
+
+LeftPairs = tuple[Index, Index, Index]
+"""(row of x, label, feature of the row that x leaves out, by its place in the row's run; −1: none), rows ascending."""
+
+
+@dataclass(frozen=True)
+class TouchedFeatures:
+    """The features of a sub-block's rows, numbered by those that occur.
+
+    Attributes
+    ----------
+    touched : the features that occur, distinct and ascending, intp [touched].
+    place : where among them an entry's feature stands, intp [entries].
+    starts, value, dimension : as `awe_core.affinities.joint.FeatureRuns` has them.
+    """
+
+    touched: Index
+    place: Index
+    starts: Index
+    value: Floats
+    dimension: int
+
+
+@dataclass(frozen=True)
+class FeatureTensors:
+    """Where f is evaluated, and its form.
+
+    Attributes
+    ----------
+    U, g : [touched, D] and [touched, rank], rank = 0 where the affinity has none.
+    V, h : [Y, D] and [Y, rank].
+    largest : k of the second form, 0 for the first.
+    """
+
+    U: Floats
+    V: Floats
+    g: Floats
+    h: Floats
+    largest: int
+
+
+@dataclass(frozen=True)
+class FeatureProducts:
+    """Gradients of a sub-block's loss, summed over its pairs.
+
+    Attributes
+    ----------
+    by_U, by_g : by the touched rows.
+    labels : rows of V and h that have a part of the gradient, intp [parts]; one may stand there several times.
+    by_V, by_h : those parts.
+    loss : summed over the pairs.
+    finite : whether all scores are.
+    """
+
+    by_U: Floats
+    by_g: Floats
+    labels: Index
+    by_V: Floats
+    by_h: Floats
+    loss: float
+    finite: bool
+
+
+@dataclass(frozen=True)
+class FoundPairs:
+    """The pairs that drew a violator, as `awe_core.sub_blocks.DrawnProducts` has them."""
+
+    pair: Index
+    number: NDArray[np.int64]
+    negative: Index
+    negatives: NDArray[np.int64]
+
+
+class FeatureBlocks(Protocol):
+    """f, and all of a sub-block in one call."""
+
+    def joined(self, starts: Index, dimension: int, z: Floats, w: Floats, largest: int) -> Floats:
+        """f of every row: z and w [entries, n] → [rows, n]; `starts` are those of `FeatureRuns`."""
+
+    def rounds(
+        self,
+        x: TouchedFeatures,
+        at: FeatureTensors,
+        pairs: LeftPairs,
+        excluded: tuple[Index, NDArray[np.integer], NDArray[np.integer]],
+        weight: Floats,
+        losses: NDArray[np.float64],
+        margin: float,
+        key: np.uint64,
+    ) -> tuple[FoundPairs, FeatureProducts]:
+        """Negatives drawn one by one; the arguments are those of `awe_core.sub_blocks.SubBlocks.rounds`."""
+
+    def pooled(
+        self,
+        x: TouchedFeatures,
+        at: FeatureTensors,
+        pool: Index,
+        pairs: LeftPairs,
+        barred: tuple[Index, Index],
+        negatives: tuple[NDArray[np.int64], NDArray[np.int64]],
+        weight: Floats,
+        losses: NDArray[np.float64],
+        margin: float,
+    ) -> tuple[NDArray[np.int64], FeatureProducts]:
+        """Pooled negatives, and v of every pair; the arguments are those of `awe_core.sub_blocks.SubBlocks.pooled`.
+
+        `barred` has its rows ascending.
+        """

@@ -1,0 +1,37 @@
+"""A sub-block's features and the rows of U that they touch, for a compiled kernel, and the way back to a gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from awe_core.affinities.joint import FeatureRuns
+from awe_core.feature_blocks import FeatureProducts, FeatureTensors, LeftPairs, TouchedFeatures
+from awe_core.feature_rows import RowGradient
+from awe_core.minibatch import Visit
+from awe_core.scores import Gradient, Parameters
+
+
+def touched(
+    visit: Visit, these: slice, parameters: Parameters
+) -> tuple[NDArray[np.intp], LeftPairs, TouchedFeatures, FeatureTensors]:
+    """The rows of the visit that a run of pairs needs, the pairs, the rows' features, and the parameters of their f."""
+    rows, pair_row, pair_label = visit.examples_and_pairs(these)
+    x, entry = visit.examples_without(rows, pair_row, pair_label)
+    joint, own, runs = parameters.joint, parameters.own, FeatureRuns.of(x)
+    left = np.where(entry >= 0, entry - runs.starts[pair_row], -1)
+    assert joint is not None
+    features, place = np.unique(runs.feature, return_inverse=True)
+    U, V = parameters.U[features], parameters.V
+    g, h = (own["g"][features], own["h"]) if own else (U[:, :0].copy(), V[:, :0].copy())
+    of_rows = TouchedFeatures(features, place, runs.starts, runs.value, runs.dimension)
+    return rows, (pair_row, pair_label, left), of_rows, FeatureTensors(U, V, g, h, joint.largest)
+
+
+def through_touched(x: TouchedFeatures, made: FeatureProducts, parameters: Parameters) -> Gradient:
+    """The gradient of a sub-block. Raises FloatingPointError if a score is not finite."""
+    if not made.finite:
+        raise FloatingPointError("a score is not finite")
+    own = {"g": [RowGradient(x.touched, made.by_g)], "h": [RowGradient(made.labels, made.by_h)]}
+    V = [RowGradient(made.labels, made.by_V)]
+    return Gradient(RowGradient(x.touched, made.by_U), V, 0.0, made.loss, own if parameters.own else {})

@@ -1,16 +1,25 @@
-"""Scaling of x: to length 1 row by row, or to mean 0 and variance 1 column by column as fitted on train."""
+"""Scaling of x: to length 1 row by row; to mean 0 and variance 1 column by column, as fitted on train; or tf-idf."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.examples import Features
+
+Scale = Literal["none", "unit", "sum", "standard", "tf-idf"]
+Columns = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Of each column of x: what is taken away (not from sparse x), and what it is then divided by; float64 [d] each."""
+
+FITTED: tuple[Scale, ...] = ("standard", "tf-idf")
+"""Scalings that have to see train."""
+LENGTHS: dict[Scale, int] = {"unit": 2, "sum": 1, "tf-idf": 2}
+"""p of the ‖x‖ₚ that becomes 1."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +31,13 @@ class Moments:
     rows : number of rows.
     mean : float64 [d].
     squares : float64 [d], Σ (x − mean)².
+    present : int64 [d], rows whose x is not 0.
     """
 
     rows: int
     mean: NDArray[np.float64]
     squares: NDArray[np.float64]
+    present: NDArray[np.int64]
 
     @property
     def deviation(self) -> NDArray[np.float64]:
@@ -36,12 +47,23 @@ class Moments:
         constant = deviation <= 1e-7 * np.abs(self.mean)
         return np.where(constant | (deviation == 0), 1.0, deviation)
 
+    @property
+    def inverse_frequency(self) -> NDArray[np.float64]:
+        """1 + ln((1 + rows) / (1 + rows with the column)), scikit-learn's smooth idf: float64 [d]."""
+        return np.asarray(1 + np.log((1 + self.rows) / (1 + self.present)))
+
+    def columns(self, scale: Scale) -> Columns:
+        """What a scaling of `FITTED` does to each column."""
+        if scale == "tf-idf":
+            return np.zeros_like(self.mean), 1 / self.inverse_frequency
+        return self.mean, self.deviation
+
 
 def moments_of(features: Features) -> Moments:
     """Moments of the rows of one part, in the order in which they stand."""
     rows, d = features.shape
     if not rows:
-        return Moments(0, np.zeros(d), np.zeros(d))
+        return Moments(0, np.zeros(d), np.zeros(d), np.zeros(d, np.int64))
     if isinstance(features, sp.csr_matrix):
         return _sparse_moments(features)
     mean = features.sum(axis=0, dtype=np.float64) / rows
@@ -50,7 +72,7 @@ def moments_of(features: Features) -> Moments:
     for start in range(0, d, 64):
         columns = slice(start, start + 64)
         squares[columns] = ((features[:, columns] - mean[columns]) ** 2).sum(axis=0)
-    return Moments(rows, mean, squares)
+    return Moments(rows, mean, squares, np.count_nonzero(features, axis=0))
 
 
 def _sparse_moments(features: sp.csr_matrix) -> Moments:
@@ -58,7 +80,8 @@ def _sparse_moments(features: sp.csr_matrix) -> Moments:
     columns, values = features.indices, features.data.astype(np.float64)
     mean = _sums(columns, values, d) / rows
     left_out = rows - _sums(columns, np.ones(len(columns)), d)  # the zeros that are not stored
-    return Moments(rows, mean, _sums(columns, (values - mean[columns]) ** 2, d) + left_out * mean**2)
+    squares = _sums(columns, (values - mean[columns]) ** 2, d) + left_out * mean**2
+    return Moments(rows, mean, squares, np.bincount(columns[values != 0], minlength=d))
 
 
 def _sums(places: NDArray[np.integer[Any]], values: NDArray[np.float64], length: int) -> NDArray[np.float64]:
@@ -76,8 +99,15 @@ def combined(parts: Iterable[Moments]) -> Moments:
         step = part.mean - total.mean
         mean = total.mean + step * (part.rows / rows)
         squares = total.squares + part.squares + step**2 * (total.rows * part.rows / rows)
-        total = Moments(rows, mean, squares)
+        total = Moments(rows, mean, squares, total.present + part.present)
     return total
+
+
+def scaled(features: Features, scale: Scale, columns: Columns | None) -> Features:
+    """Rows of x as `scale` says, by the columns as fitted on train where it is one of `FITTED`."""
+    if columns is not None:
+        features = standard(features, *columns)
+    return unit_length(features, LENGTHS[scale]) if scale in LENGTHS else features
 
 
 def standard(features: Features, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> Features:
@@ -86,10 +116,6 @@ def standard(features: Features, mean: NDArray[np.float64], deviation: NDArray[n
         data = (features.data / deviation[features.indices]).astype(np.float32)
         return sp.csr_matrix((data, features.indices, features.indptr), shape=features.shape)
     return ((features - mean) / deviation).astype(np.float32)
-
-
-LENGTHS: dict[str, int] = {"unit": 2, "sum": 1}
-"""Of the names of a configuration: p of the ‖x‖ₚ that becomes 1."""
 
 
 def unit_length(features: Features, p: int = 2) -> Features:

@@ -24,7 +24,7 @@ from benchmarks.grown import seedlings
 from benchmarks.quality import csr_of
 from benchmarks.training import THREADS, say
 
-# Those of configs/cifar100.toml.
+# As the first runs on CIFAR-100 had them.
 N, LAMBDA_X = 100, 6.0
 LISTS = (50, 250, 1000)
 EPSILONS = (1e-4, 1e-2)

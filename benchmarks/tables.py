@@ -16,13 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import METHODS_0, METHODS_T, Config, load_config
+from benchmarks.paired import paired
+from pipelines.config import METHODS_0, METHODS_T, Affinity, Config, Train, load_config
 from pipelines.filesystem import BeamFileSystem
 from pipelines.results_table import read_results
 from schemas.errors import DataError
 
-_SETTINGS = ("train", "affinity")
-"""Sections of a run's configuration that a table says, as far as they are not the defaults."""
+_SETTINGS = {
+    "data": ("scale", "x", "hold_out"),
+    "train": tuple(Train.model_fields),
+    "affinity": tuple(Affinity.model_fields),
+}
+"""Keys of a run's configuration that a table says, as far as they are not the defaults."""
+
+_UNSAID = ("kernel", "memory", "threads", "checkpoint_minutes", "shards")
+"""Keys that no figure depends on."""
 
 _FS = BeamFileSystem()
 
@@ -37,6 +45,8 @@ class Run:
     flags: tuple[str, ...]
     methods: tuple[str, ...] | None
     name: str
+    compared: tuple[tuple[str, str], ...]
+    own_command: str | None
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Run:
@@ -48,10 +58,14 @@ class Run:
             flags=tuple(raw.get("flags", ())),
             methods=None if methods is None else tuple(methods),
             name=raw.get("name", ""),
+            compared=tuple((first, second) for first, second in raw.get("compared", ())),
+            own_command=raw.get("command"),
         )
 
     @property
     def command(self) -> str:
+        if self.own_command is not None:
+            return self.own_command
         seeds = ",".join(map(str, self.seeds))
         flags = f' ARGS="{shlex.join(self.flags)}"' if self.flags else ""
         return f"make run CONFIG={self.config} RUN={self.run} SEEDS={seeds}{flags}"
@@ -112,7 +126,8 @@ Written by `make tables` from results.json of the runs below; do not edit. Figur
 deviation over the seeds; a metric that ends in `-all` counts the test rows without labels too, as published tables of
 extreme classification do. Settings were chosen on validation (`awe tune`), where test is never built. *ms* is CPU time
 of ranking one example (for `knn` with the search of its neighbours; the join of the iterations after it is a job of its
-own), *MB* what one query has to reach: the model, and the base where neighbours are asked.
+own), *MB* what one query has to reach: the model, and the base where neighbours are asked. Differences of two methods
+are in points, with a 95 % bootstrap interval over the test examples: paired, each example with its mean over the seeds.
 """
 
 
@@ -120,9 +135,10 @@ def _section(root: Path, table: Mapping[str, Any], published: Mapping[str, Any])
     runs = [Run.of(raw) for raw in table["runs"]]
     there = [(place, run) for place, run in enumerate(runs, 1) if run.is_there(root)]
     rows = [row for place, run in there for row in _rows(root, place, run)]
-    lines = [f"## {table['title']}\n", f"{table['about']}\n"]
+    lines = [f"## {table['title']}\n", f"{table['about'].strip()}\n"]
     lines += _table(rows, table["metrics"], published.get(table.get("published", ""), None))
-    lines += [""]
+    lines += ["", *(_compared(root, run, *pair) for _, run in there for pair in run.compared), ""]
+    lines += [f"{table['notes'].strip()}\n"] if "notes" in table else []
     for place, run in enumerate(runs, 1):
         made = (place, run) in there
         lines.append(f"{place}. `{run.command}`: {_settings(root, run) if made else '**not run here**'}")
@@ -154,6 +170,11 @@ def _table(rows: Sequence[Row], metrics: Sequence[str], published: Mapping[str, 
     return [*lines, "", f"Published: {published['source']}."]
 
 
+def _compared(root: Path, run: Run, first: str, second: str) -> str:
+    at = "; ".join(f"P@{k} {paired(run.directories(root), first, second, k)}" for k in (1, 3))
+    return f"- {first} − {second}: {at}"
+
+
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -163,9 +184,10 @@ def _settings(root: Path, run: Run) -> str:
     path = str(run.directories(root)[0] / "run.toml")
     ran, defaults = load_config(_FS, path, {}), Config.model_validate({"data": {"format": "digits"}})
     said = []
-    for section in _SETTINGS:
+    for section, keys in _SETTINGS.items():
         own, usual = getattr(ran, section).model_dump(), getattr(defaults, section).model_dump()
-        said += [f"{section}.{key} = {_value(own[key])}" for key in own if own[key] != usual[key] and key != "kernel"]
+        changed = [key for key in keys if own[key] != usual[key] and key not in _UNSAID]
+        said += [f"{section}.{key} = {_value(own[key])}" for key in changed]
     return "; ".join(said) or "the defaults"
 
 

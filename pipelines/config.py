@@ -20,6 +20,7 @@ from awe_core.kernel_choice import resolved_kernel
 from awe_core.kernels import KernelName
 from awe_core.rank_weights import Alpha
 from awe_core.samplers import Sampler
+from awe_core.scaling import Scale
 from awe_core.schedule import Schedule
 from awe_core.similarity import Similarity
 from pipelines.errors import ConfigError
@@ -73,8 +74,8 @@ class Data(Section):
     hold_out: Positive | None = Field(
         None, description="interactions: items of every user in validation and in test, in place of their fractions"
     )
-    scale: Literal["none", "unit", "sum", "standard"] = Field(
-        "none", description="of x: to ‖x‖ = 1, to Σ |xᵢ| = 1, or by column as fitted on train"
+    scale: Scale = Field(
+        "none", description="of x: to ‖x‖ = 1, to Σ |xᵢ| = 1, by column as fitted on train, or tf-idf to ‖x‖ = 1"
     )
     hierarchy: str | None = Field(None, description="TSV of label and parent, for sibling precision")
     min_rating: float | None = Field(None, description="ratings below it are no positives")

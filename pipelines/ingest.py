@@ -21,6 +21,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsList, AsSingleton
 
+from awe_core.scaling import FITTED
 from pipelines import log
 from pipelines.config import Config, resolve
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan, is_current
@@ -39,7 +40,7 @@ from pipelines.ingestion.write_parts import (
     WriteLabels,
     WritePart,
     WriteRejects,
-    moments_in_order,
+    fitted_columns,
     write_scaling,
 )
 from pipelines.job import TemplateWritten
@@ -142,13 +143,13 @@ class Ingest(beam.PTransform):
             | "join rows and names" >> beam.Flatten()
             | "gather parts' rows" >> beam.GroupByKey()
         )
-        moments = self._fit(grouped)
+        columns = self._fit(grouped)
         write = WritePart(self._fs, self._plan, self._datasets.examples, self._config)
         written = grouped | "write parts" >> beam.ParDo(
-            write, *([] if moments is None else [AsSingleton(moments)])
+            write, *([] if columns is None else [AsSingleton(columns)])
         ).with_outputs(REJECTS, TALLY, COUNTS, main="parts")
         refused = self._write_rejects(pipeline, [*rejects, written[REJECTS]])
-        others = [refused["parts"], *self._write_others(pipeline, written[COUNTS], moments)]
+        others = [refused["parts"], *self._write_others(pipeline, written[COUNTS], columns)]
         all_tallies = [*tallies, written[TALLY], refused[TALLY]] | "join tallies" >> beam.Flatten()
         # The commit waits for this check: a run with too many rejects replaces nothing.
         checked = (
@@ -189,11 +190,12 @@ class Ingest(beam.PTransform):
         return made["rows"], [read[REJECTS]], [read[TALLY], made[TALLY]]
 
     def _fit(self, grouped: beam.PCollection) -> beam.PCollection | None:
-        if self._config.data.scale != "standard":
+        scale = self._config.data.scale
+        if scale not in FITTED:
             return None
         parts = grouped | "moments of train parts" >> beam.ParDo(FitScaling(self._plan))
         one = grouped.pipeline | "one scaling" >> beam.Create([None])
-        return one | "join moments" >> beam.Map(moments_in_order, AsList(parts))
+        return one | "join moments" >> beam.Map(fitted_columns, AsList(parts), scale)
 
     def _write_rejects(self, pipeline: beam.Pipeline, rejects: list[beam.PCollection]) -> Any:
         none = pipeline | "no rejects" >> beam.Create([(0, list[Reject]())], reshuffle=False)
@@ -206,11 +208,11 @@ class Ingest(beam.PTransform):
         )
 
     def _write_others(
-        self, pipeline: beam.Pipeline, counts: beam.PCollection, moments: beam.PCollection | None
+        self, pipeline: beam.Pipeline, counts: beam.PCollection, columns: beam.PCollection | None
     ) -> list[beam.PCollection]:
         sets = self._datasets
         labels = WriteLabels(self._fs, self._plan, sets.labels, self._config.data.block_rows, self._tree)
-        fitted = moments if moments is not None else pipeline | "nothing fitted" >> beam.Create([None])
+        fitted = columns if columns is not None else pipeline | "nothing fitted" >> beam.Create([None])
         return [
             pipeline | "one label list" >> beam.Create([None]) | "write labels" >> beam.ParDo(labels, AsList(counts)),
             fitted | "write scaling" >> beam.Map(write_scaling, self._fs, sets.scaling),

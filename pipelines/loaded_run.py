@@ -17,7 +17,7 @@ from awe_core.affinity import LabelsById
 from awe_core.annotator import Annotations, Annotator, Weighing
 from awe_core.examples import Features
 from awe_core.knn import prepare
-from awe_core.scaling import LENGTHS, standard, unit_length
+from awe_core.scaling import FITTED, Columns, Scale, scaled
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
 from pipelines.models import gate_of
@@ -41,14 +41,14 @@ class LoadedRun:
     names : of the labels.
     facts : of the run's examples: dimension, sparse, history.
     scale : `data.scale` of the run.
-    scaling : mean and deviation of the columns of x where `scale` is "standard".
+    scaling : what `scale` does to the columns of x, where it was fitted on train.
     """
 
     annotator: Annotator
     names: list[str]
     facts: dict[str, Any]
-    scale: str
-    scaling: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    scale: Scale
+    scaling: Columns | None
 
     @property
     def dimension(self) -> int:
@@ -60,11 +60,7 @@ class LoadedRun:
 
     def annotate(self, raw: Features, k: int) -> Annotations:
         """The k best labels of rows as they stand in the data, float32 [rows, d]; of a history none that is in it."""
-        features = raw
-        if self.scaling is not None:
-            features = standard(raw, *self.scaling)
-        elif self.scale in LENGTHS:
-            features = unit_length(raw, LENGTHS[self.scale])
+        features = scaled(raw, self.scale, self.scaling)
         return self.annotator.annotate(features, k, seen=features if self.facts["history"] else None)
 
 
@@ -90,7 +86,7 @@ def _load(run: ExistingRun) -> LoadedRun:
     refuse_unfit(run)
     weighing = _weighing(run) if run.iteration else None
     facts, scale = dict(run.context.examples("train").facts), run.config.data.scale
-    scaling = _scaling(run) if scale == "standard" else None
+    scaling = _scaling(run) if scale in FITTED else None
     return LoadedRun(Annotator(run.model(run.iteration), weighing), run.labels.names, facts, scale, scaling)
 
 
@@ -134,7 +130,7 @@ def _base(run: ExistingRun, source: int) -> tuple[NDArray[np.int64], NDArray[np.
     return joined, np.concatenate(vectors), LabelsById.of(joined, sp.vstack(labels, format="csr"))
 
 
-def _scaling(run: ExistingRun) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scaling(run: ExistingRun) -> Columns:
     """Mean and deviation of every column of x, as ingest fitted them on train."""
     directory = run.context.run.scaling
     manifest = _manifest(run, directory, "ingest")

@@ -44,7 +44,7 @@ Space = dict[str, dict[str, Values]]
 
 WSABIE: Space = {
     "train": {
-        "D": [32, 64, 128, 256],
+        "D": [32, 64, 128, 256, 512],
         "learning_rate": Range(low=0.01, high=0.3, log=True),
         "margin": Range(low=0.25, high=8.0, log=True),
         "C": [math.inf, 1.0, 2.0, 4.0],

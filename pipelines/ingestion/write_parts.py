@@ -11,7 +11,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 from apache_beam.pvalue import TaggedOutput
 
-from awe_core.scaling import LENGTHS, Moments, combined, moments_of, standard, unit_length
+from awe_core.scaling import Columns, Moments, Scale, combined, moments_of, scaled
 from pipelines import counters
 from pipelines.config import Config
 from pipelines.dataset_writer import DatasetPlan
@@ -77,9 +77,9 @@ class FitScaling(beam.DoFn):
                 yield part, moments_of(rows.features)
 
 
-def moments_in_order(_: None, parts: list[tuple[int, Moments]]) -> Moments:
-    """Moments of train; parts in order, so that no worker's haste shows in a sum."""
-    return combined(moments for _, moments in sorted(parts, key=lambda item: item[0]))
+def fitted_columns(_: None, parts: list[tuple[int, Moments]], scale: Scale) -> Columns:
+    """Of the moments of train; parts in order, so that no worker's haste shows in a sum."""
+    return combined(moments for _, moments in sorted(parts, key=lambda item: item[0])).columns(scale)
 
 
 class WritePart(beam.DoFn):
@@ -94,13 +94,13 @@ class WritePart(beam.DoFn):
         return {"files": len(plan.files), "rows": plan.rows, "labels": plan.label_count, "d": plan.d}
 
     def process(
-        self, group: tuple[PartKey, Iterable[ExampleRows | None]], moments: Moments | None = None
+        self, group: tuple[PartKey, Iterable[ExampleRows | None]], columns: Columns | None = None
     ) -> Iterator[Any]:
         (split, part), pieces = group
         dataset = self._datasets[split]
         rows, rejects = joined_part(pieces, self._plan, self._plan.rule.seed)
         with counters.kernel("write_part"):
-            rows = scaled(rows, self._scale, moments)
+            rows = rows.with_features(scaled(rows.features, self._scale, columns))
             with PartWriter(self._fs, dataset.directory, part, dataset.schema) as writer:
                 for table in tables_of(rows, self._block_rows):
                     writer.write(table)
@@ -112,15 +112,6 @@ class WritePart(beam.DoFn):
         yield TaggedOutput(TALLY, Tally.of(rejects, **counts, pairs_out=pairs, train_pairs=pairs * is_train))
         if is_train:
             yield TaggedOutput(COUNTS, np.unique(rows.labels.values, return_counts=True))
-
-
-def scaled(rows: ExampleRows, scale: str, moments: Moments | None) -> ExampleRows:
-    """Rows with x scaled as `data.scale` says."""
-    if scale in LENGTHS:
-        return rows.with_features(unit_length(rows.features, LENGTHS[scale]))
-    if moments is not None:
-        return rows.with_features(standard(rows.features, moments.mean, moments.deviation))
-    return rows
 
 
 class WriteLabels(beam.DoFn):
@@ -163,10 +154,9 @@ class WriteRejects(beam.DoFn):
         yield TaggedOutput(TALLY, Tally({"rejects_written": len(rejects)}))
 
 
-def write_scaling(moments: Moments | None, fs: BeamFileSystem, dataset: DatasetPlan) -> tuple[str, Part]:
+def write_scaling(columns: Columns | None, fs: BeamFileSystem, dataset: DatasetPlan) -> tuple[str, Part]:
     """The fitted scaling, a row per column of x; no rows where nothing was fitted."""
     with PartWriter(fs, dataset.directory, 0, dataset.schema) as writer:
-        if moments is not None:
-            columns = [pa.array(moments.mean), pa.array(moments.deviation)]
-            writer.write(pa.table(dict(zip(dataset.schema.names, columns, strict=True))))
+        if columns is not None:
+            writer.write(pa.table(dict(zip(dataset.schema.names, map(pa.array, columns), strict=True))))
     return dataset.directory, writer.part

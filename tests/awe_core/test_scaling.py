@@ -6,9 +6,10 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.preprocessing import StandardScaler, normalize
 
-from awe_core.scaling import combined, moments_of, standard, unit_length
+from awe_core.scaling import combined, moments_of, scaled, standard, unit_length
 
 MATRICES = hnp.arrays(
     np.float32,
@@ -25,6 +26,7 @@ def test_moments_of_parts_join_to_those_of_the_whole(is_sparse: bool, x: np.ndar
     assert moments.rows == len(x)
     np.testing.assert_allclose(moments.mean, x.astype(np.float64).mean(axis=0), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(moments.squares / len(x), x.astype(np.float64).var(axis=0), rtol=1e-9, atol=1e-6)
+    assert moments.present.tolist() == (x != 0).sum(axis=0).tolist()
 
 
 def standardised(x: np.ndarray | sp.csr_matrix) -> np.ndarray | sp.csr_matrix:
@@ -42,6 +44,14 @@ def test_standard_is_that_of_scikit_learn() -> None:
     expected = StandardScaler(with_mean=False).fit_transform(sparse.astype(np.float64))
     np.testing.assert_allclose(scaled.toarray(), expected.toarray(), rtol=1e-5)
     assert scaled.nnz == sparse.nnz
+
+
+@given(MATRICES)
+def test_tf_idf_is_that_of_scikit_learn(x: np.ndarray) -> None:
+    columns = moments_of(x).columns("tf-idf")
+    expected = TfidfTransformer().fit(sp.csr_matrix(x != 0)).transform(sp.csr_matrix(x, dtype=np.float64))
+    np.testing.assert_allclose(scaled(x, "tf-idf", columns), expected.toarray(), rtol=1e-5)
+    np.testing.assert_allclose(scaled(sp.csr_matrix(x), "tf-idf", columns).toarray(), expected.toarray(), rtol=1e-5)
 
 
 def test_a_constant_column_is_not_blown_up() -> None:

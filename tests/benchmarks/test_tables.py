@@ -97,6 +97,25 @@ def test_every_row_has_its_command_and_its_settings_and_a_run_that_is_missing_is
     assert not any("gxf" in line for line in ours)
 
 
+def test_a_run_may_have_a_command_of_its_own_and_pairs_that_are_compared(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def paired(directories: list[Path], first: str, second: str, k: int) -> str:
+        asked.append((directories, first, second, k))
+        return "+1.00"
+
+    monkeypatch.setattr(tables, "paired", paired)
+    more = 'command = "python -m own"\ncompared = [["awe", "wsabie"]]'
+    (root / "docs/tables.toml").write_text(TABLES.replace("seeds = [0, 1]", f"seeds = [0, 1]\n{more}"))
+    lines = written(root)
+    assert "1. `python -m own`: train.D = 96" in lines
+    assert "- awe − wsabie: P@1 +1.00; P@3 +1.00" in lines
+    seeds = [root / "runs/own/seed-0", root / "runs/own/seed-1"]
+    assert asked == [(seeds, "awe", "wsabie", 1), (seeds, "awe", "wsabie", 3)]
+
+
 def test_a_result_that_was_changed_by_hand_is_refused(root: Path) -> None:
     path = root / "runs/own/seed-0/results.json"
     path.write_text(path.read_text().replace("0.5", "0.9"))

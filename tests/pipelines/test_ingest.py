@@ -214,6 +214,21 @@ def test_standard_scaling_is_fitted_on_train_and_kept(tmp_path: Path) -> None:
         )
 
 
+def test_tf_idf_is_fitted_on_train_and_kept(tmp_path: Path) -> None:
+    words = np.random.default_rng(0).integers(0, 4, 300)
+    path = write(tmp_path / "x.txt", "".join(f"1 {word}:2 5:1\n" for word in words))
+    run(tmp_path / "run", train=path, scale="tf-idf", rows_per_part=100)
+    kept = words[sorted(by_id(tmp_path / "run", "train"))]
+    rare = 1 + np.log((1 + len(kept)) / (1 + np.bincount(kept)))
+    scaling = rows(tmp_path / "run", "scaling")
+    assert [row["mean"] for row in scaling] == [0] * 6
+    np.testing.assert_allclose([1 / row["deviation"] for row in scaling][:4], rare)
+    assert scaling[5]["deviation"] == 1
+    for i, row in by_id(tmp_path / "run", "test").items():
+        expected = np.array([2 * rare[words[i]], 1])
+        np.testing.assert_allclose(row["values"], expected / np.linalg.norm(expected), rtol=1e-6)
+
+
 @pytest.mark.parametrize(("scale", "first"), [("unit", (0.6, 0.8)), ("sum", (3 / 7, 4 / 7))])
 def test_unit_length(tmp_path: Path, scale: str, first: tuple[float, float]) -> None:
     path = write(tmp_path / "x.txt", "1 0:3 2:4\n2 1:0.001\n3 \n4 5:0\n" * 10)

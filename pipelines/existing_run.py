@@ -86,5 +86,6 @@ class ExistingRun:
             with PartReader(fs, directory, part) as reader:
                 for index in range(reader.blocks):
                     block = read_examples(reader, index, manifest.facts)
-                    named = reader.block(index, ["key"]).column("key") if manifest.facts["key"] else block.ids
-                    yield block, [str(name) for name in named.tolist()], model.embed(block.features)
+                    keyed = manifest.facts["key"]
+                    named = reader.block(index, ["key"]).column("key").to_pylist() if keyed else block.ids.tolist()
+                    yield block, [str(name) for name in named], model.embed(block.features)

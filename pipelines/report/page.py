@@ -26,6 +26,7 @@ from pipelines.report import (
     stages,
     training,
 )
+from schemas.filesystem import read_bytes
 
 
 class Section(NamedTuple):
@@ -51,9 +52,13 @@ SECTIONS = (
 
 def main(run: ExistingRun) -> str:
     """Write the report of a run that is complete; its path. Raises DataError where something of it is not there."""
-    path = run.context.run.path("report.html")
-    run.context.fs.put(path, page(run).encode())
-    log.info(f"report.html: open {path}")
+    fs, path = run.context.fs, run.context.run.path("report.html")
+    content = page(run).encode()
+    if fs.exists(path) and read_bytes(fs, path) == content:
+        log.info("report.html is up to date, skipped")
+    else:
+        fs.put(path, content)
+        log.info(f"report.html: open {path}")
     return path
 
 

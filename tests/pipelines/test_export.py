@@ -74,7 +74,7 @@ def test_parquet(hostile_run: Path, tmp_path: Path, V: np.ndarray, reader: str, 
     elif reader == "pandas":
         columns = library("pandas").read_parquet(path).to_dict("list")
     else:
-        columns = library("duckdb").sql(f"select * from '{path}'").arrow().to_pydict()
+        columns = library("duckdb").sql(f"select * from '{path}'").to_arrow_table().to_pydict()
     vectors = np.array([list(vector) for vector in columns["vector"]], dtype=np.float32)
     if of == "labels":
         assert columns["name"] == HOSTILE

@@ -100,7 +100,9 @@ def put_in(command: str, desk: Path) -> list[str]:
 
 def made_by(target: str) -> str:
     """The `awe …` that a target of the Makefile runs last."""
-    shown = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # Within `make test` make would also say which directory it leaves.
+    command = ["make", "--no-print-directory", "--dry-run", target]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return shown.strip().splitlines()[-1]
 
 

@@ -6,13 +6,13 @@ import json
 import resource
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
+
+from pipelines.memory import watched_peak
 
 # A look at the processes takes milliseconds: seldom enough not to be seen in the times. What a single process reached
 # in between, it says itself.
@@ -48,7 +48,7 @@ def run(command: Sequence[str]) -> Outcome:
     """
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
-        _peak_of(process.pid) as peak,
+        watched_peak(lambda: tree_bytes(process.pid), _LOOK_EVERY_SECONDS) as peak,
     ):
         output, words = process.communicate()
     if process.returncode or not output.strip():
@@ -57,25 +57,7 @@ def run(command: Sequence[str]) -> Outcome:
     # Said at once: should a later program fail, what this one measured is not lost.
     sys.stderr.write(f"{words}    {' '.join(command[1:])}\n      {output.splitlines()[-1]}\n")
     lines = [json.loads(line) for line in output.splitlines()]
-    return Outcome(lines, max(peak[0], lines[-1].get("peak_bytes", 0)))
-
-
-@contextmanager
-def _peak_of(pid: int) -> Iterator[list[int]]:
-    """Watch a process tree; the list's one entry is the peak so far."""
-    peak, done = [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(_LOOK_EVERY_SECONDS):
-            peak[0] = max(peak[0], tree_bytes(pid))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        done.set()
-        watcher.join()
+    return Outcome(lines, max(peak.bytes, lines[-1].get("peak_bytes", 0)))
 
 
 def tree_bytes(pid: int) -> int:

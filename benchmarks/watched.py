@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+
+from pipelines.repeated import repeated
 
 # What a process did after the last look at it, before it ended, is not counted.
 _LOOK_EVERY_SECONDS = 0.2
@@ -80,21 +81,13 @@ def kind(command: Sequence[str]) -> str:
 @contextmanager
 def watch(roots: Callable[[], Sequence[int]]) -> Iterator[Watched]:
     """Watch the processes below some roots, which are asked for at every look."""
-    seen, done = Watched(), threading.Event()
+    seen = Watched()
     seen.look(roots)
     seen.start()
-
-    def look() -> None:
-        while not done.wait(_LOOK_EVERY_SECONDS):
-            seen.look(roots)
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
     try:
-        yield seen
+        with repeated(lambda: seen.look(roots), _LOOK_EVERY_SECONDS):
+            yield seen
     finally:
-        done.set()
-        watcher.join()
         seen.look(roots)
 
 

@@ -7,8 +7,7 @@ import gc
 import os
 import re
 import resource
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from awe_core.settings import TrainSettings
 from pipelines.errors import ConfigError
+from pipelines.repeated import repeated
 
 STEP_BYTES = 32 * 2**20
 """What a thread makes of a sub-block: some arrays of scores, of up to 16 MB, and its gradients."""
@@ -25,8 +25,6 @@ UNDER_WAY = 3
 
 _ADVICE = 64 * 2**20
 """A bound that is proposed is rounded up to this: two processes never hold quite the same."""
-
-_LOOK_EVERY_SECONDS = 0.1
 
 
 class Memory:
@@ -105,38 +103,6 @@ def give_back() -> None:
         trim(0)
 
 
-class Peak:
-    """The most bytes that this process was seen to hold; `bytes` is that so far."""
-
-    def __init__(self) -> None:
-        self.bytes = resident_bytes()
-
-    def look(self) -> None:
-        self.bytes = max(self.bytes, resident_bytes())
-
-
-@contextmanager
-def watched_peak() -> Iterator[Peak]:
-    """Look ten times a second at what the process holds.
-
-    The system keeps a peak too, of the whole life of a process: a stage has to be told from those before it.
-    """
-    peak, done = Peak(), threading.Event()
-
-    def look() -> None:
-        while not done.wait(_LOOK_EVERY_SECONDS):
-            peak.look()
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        done.set()
-        watcher.join()
-        peak.look()
-
-
 def resident_bytes() -> int:
     """Bytes of physical memory that this process holds now; where only its peak is known (macOS), that."""
     try:
@@ -144,6 +110,31 @@ def resident_bytes() -> int:
     except FileNotFoundError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return pages * resource.getpagesize()
+
+
+class Peak:
+    """The most bytes that were seen to be held; `bytes` is that so far, `held` what is asked."""
+
+    def __init__(self, held: Callable[[], int]) -> None:
+        self._held = held
+        self.bytes = held()
+
+    def look(self) -> None:
+        self.bytes = max(self.bytes, self._held())
+
+
+@contextmanager
+def watched_peak(held: Callable[[], int] = resident_bytes, every_seconds: float = 0.1) -> Iterator[Peak]:
+    """Look every so often at what is held, by this process where nothing else is asked for.
+
+    The system keeps a peak too, of the whole life of a process: a stage has to be told from those before it.
+    """
+    peak = Peak(held)
+    try:
+        with repeated(peak.look, every_seconds):
+            yield peak
+    finally:
+        peak.look()
 
 
 def memory_of_machine() -> tuple[int, int]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from pipelines import log
+from pipelines.repeated import repeated
 
 LINE_SECONDS = 30.0
 """Between two lines of a log."""
@@ -49,27 +50,20 @@ def shown(name: str, rows: int | None) -> Iterator[None]:
     if not log.says_progress():
         yield
         return
-    over = threading.Event()
     stream = log.stream()
     in_a_log = stream.closed or not stream.isatty()  # closed: by whoever has called us from a program of their own
     with tqdm(total=rows, desc=name, unit=" rows", unit_scale=True, file=stream, disable=in_a_log, leave=False) as bar:
-        teller = threading.Thread(target=_tell, args=(name, rows, bar, over), daemon=True)
-        teller.start()
-        try:
+        start = time.monotonic()
+
+        def tell() -> None:
+            done = ROWS.done if rows is None else min(ROWS.done, rows)
+            if bar.disable:
+                log.info(line(name, done, rows, time.monotonic() - start))
+            else:
+                bar.update(done - bar.n)
+
+        with repeated(tell, LINE_SECONDS if bar.disable else _BAR_SECONDS):
             yield
-        finally:
-            over.set()
-            teller.join()
-
-
-def _tell(name: str, rows: int | None, bar: tqdm, over: threading.Event) -> None:
-    start = time.monotonic()
-    while not over.wait(LINE_SECONDS if bar.disable else _BAR_SECONDS):
-        done = ROWS.done if rows is None else min(ROWS.done, rows)
-        if bar.disable:
-            log.info(line(name, done, rows, time.monotonic() - start))
-        else:
-            bar.update(done - bar.n)
 
 
 def line(name: str, done: int, rows: int | None, seconds: float) -> str:

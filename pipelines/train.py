@@ -36,7 +36,7 @@ from pipelines.interruption import deferred_signals
 from pipelines.memory import Memory, held_beside_examples
 from pipelines.models import is_trained, load_model, model_facts, model_file, model_tensors
 from pipelines.origin import Origin, begin_with, find_origin
-from pipelines.pairs import find_pairs
+from pipelines.pair_matrix import find_pairs
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, spent, timed
 from schemas.errors import DataError

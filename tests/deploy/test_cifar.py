@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from deploy.flink.cluster import Cluster
 from tests.deploy.conftest import Flink
-from tests.end_to_end.runs import CIFAR, awe, counters, parts, same
+from tests.end_to_end.runs import CIFAR, awe, counters, reweighted_alike, same
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -36,9 +35,4 @@ def test_a_run_has_the_bytes_of_a_run_in_process(runner: tuple[str, ...], cifar:
 def test_shards_do_not_change_a_byte_on_the_cluster(
     flink: Flink, cluster: Cluster, cifar: Path, tmp_path: Path, shards: int
 ) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(cifar, run)
-    shutil.rmtree(run / "reweighted-1")
-    awe("affinity", f"--run={run}", *CIFAR, "--iteration=1", f"--affinity.shards={shards}", *flink.on(cluster))
-    assert len(counters(run, "affinity-1")["base_shards"]) == shards
-    assert parts(run) == parts(cifar)
+    reweighted_alike(cifar, tmp_path / "run", shards, *CIFAR, *flink.on(cluster))

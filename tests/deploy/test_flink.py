@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import pytest
 from benchmarks.ours_join_beam import stored
 from deploy.flink.cluster import Cluster, ClusterError, free_port
 from tests.deploy.conftest import TASK_MANAGERS, Flink
-from tests.end_to_end.runs import DIGITS, awe, counters, environment, parts, same
+from tests.end_to_end.runs import DIGITS, awe, counters, environment, parts, reweighted_alike, same
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -48,12 +47,7 @@ def test_a_run_on_the_cluster_has_the_bytes_of_a_run_in_process(
 def test_shards_do_not_change_a_byte_on_the_cluster(
     flink: Flink, cluster: Cluster, reference: Path, tmp_path: Path, shards: int
 ) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(reference, run)
-    shutil.rmtree(run / "reweighted-1")
-    awe("affinity", f"--run={run}", *DIGITS, "--iteration=1", f"--affinity.shards={shards}", *flink.on(cluster))
-    assert len(counters(run, "affinity-1")["base_shards"]) == shards
-    assert parts(run) == parts(reference)
+    reweighted_alike(reference, tmp_path / "run", shards, *DIGITS, *flink.on(cluster))
 
 
 def test_a_run_on_an_embedded_flink_has_the_same_bytes(flink: Flink, reference: Path, tmp_path: Path) -> None:

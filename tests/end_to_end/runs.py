@@ -6,6 +6,7 @@ import atexit
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -89,6 +90,15 @@ def same(run: Path, reference: Path) -> None:
     assert parts(run) == parts(reference)
     assert models(run) == models(reference)
     assert metrics(run) == metrics(reference)
+
+
+def reweighted_alike(reference: Path, run: Path, shards: int, *flags: str) -> None:
+    """Fails where the join by so many shards, in a copy of a run, does not give that run's bytes."""
+    shutil.copytree(reference, run)
+    shutil.rmtree(run / "reweighted-1")
+    awe("affinity", f"--run={run}", "--iteration=1", f"--affinity.shards={shards}", *flags)
+    assert len(counters(run, "affinity-1")["base_shards"]) == shards
+    assert parts(run) == parts(reference)
 
 
 def counters(run: Path, stage: str) -> dict[str, Any]:

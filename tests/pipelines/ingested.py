@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,15 @@ from schemas.parts import PartReader
 DATASETS = ("examples/train", "examples/validation", "examples/test", "labels", "rejects", "scaling")
 
 
-def run(root: Path, /, *flags: str, seed: int = 0, **data: Any) -> None:
-    """Ingest with the keys of the data section; one worker unless Beam's flags say otherwise."""
-    config = Config.model_validate({"run": {"seed": seed}, "data": data})
+def context(root: Path, /, *flags: str, **sections: Mapping[str, Any]) -> Context:
+    """What stages are called with: a configuration's sections; one worker unless Beam's flags say otherwise."""
     options = pipeline_options("in-process", flags or ["--direct_num_workers=1"])
-    ingest.main(Context(config, RunDirectory(str(root)), BeamFileSystem(), options))
+    return Context(Config.model_validate(sections), RunDirectory(str(root)), BeamFileSystem(), options)
+
+
+def run(root: Path, /, *flags: str, seed: int = 0, **data: Any) -> None:
+    """Ingest with the keys of the data section."""
+    ingest.main(context(root, *flags, run={"seed": seed}, data=data))
 
 
 def manifest(root: Path, dataset: str) -> Manifest:

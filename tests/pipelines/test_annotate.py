@@ -9,10 +9,6 @@ import numpy as np
 import pytest
 
 from pipelines import annotate, train
-from pipelines.config import Config
-from pipelines.filesystem import BeamFileSystem
-from pipelines.job import pipeline_options
-from pipelines.run_directory import RunDirectory
 from pipelines.stage import Context
 from tests.pipelines import ingested
 
@@ -30,16 +26,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def context(root: Path, **affinity: Any) -> Context:
-    config = Config.model_validate(
-        {
-            "data": {"train": str(root.parent / "rows.npz")},
-            "train": {"D": 4, "batch": 32, "epochs": 1},
-            "affinity": {"n": 5, **affinity},
-            "evaluate": {"methods": ["knn"]},
-        }
+    return ingested.context(
+        root,
+        data={"train": str(root.parent / "rows.npz")},
+        train={"D": 4, "batch": 32, "epochs": 1},
+        affinity={"n": 5, **affinity},
+        evaluate={"methods": ["knn"]},
     )
-    options = pipeline_options("in-process", ["--direct_num_workers=1"])
-    return Context(config, RunDirectory(str(root)), BeamFileSystem(), options)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,10 @@ from awe_core.estimator import AffinityWeightedEmbedding
 from awe_core.folds import fold_of
 from pipelines import affinity, embed, fold_training, train
 from pipelines.checkpoints import DiskCheckpoints
-from pipelines.config import Config, load_config, parse_overrides
+from pipelines.config import load_config, parse_overrides
 from pipelines.errors import ConfigError
-from pipelines.filesystem import BeamFileSystem
-from pipelines.job import pipeline_options
 from pipelines.models import load_model, model_file
-from pipelines.run_directory import Lane, RunDirectory
+from pipelines.run_directory import Lane
 from pipelines.stage import Context
 from schemas.filesystem import LocalFileSystem
 from tests.oracles import affinity as oracle
@@ -37,15 +35,13 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def context(root: Path, workers: int = 1, threads: int = 1, refit: bool = False, **settings: Any) -> Context:
-    config = Config.model_validate(
-        {
-            "data": {"train": str(root.parent / "data.npz"), **CUT},
-            "train": {**TRAINED, "threads": threads, "refit": refit},
-            "affinity": {"n": N, "folds": F, **settings},
-        }
+    return ingested.context(
+        root,
+        f"--direct_num_workers={workers}",
+        data={"train": str(root.parent / "data.npz"), **CUT},
+        train={**TRAINED, "threads": threads, "refit": refit},
+        affinity={"n": N, "folds": F, **settings},
     )
-    options = pipeline_options("in-process", [f"--direct_num_workers={workers}"])
-    return Context(config, RunDirectory(str(root)), BeamFileSystem(), options)
 
 
 def lane(made: Context) -> Lane:

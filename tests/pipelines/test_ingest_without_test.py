@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines import ingest
-from pipelines.config import Config
 from pipelines.errors import ConfigError
-from pipelines.filesystem import BeamFileSystem
-from pipelines.job import pipeline_options
-from pipelines.run_directory import RunDirectory
-from pipelines.stage import Context
 from tests.pipelines import ingested
 from tests.pipelines.ingested import by_id, rows, write, write_npz
 
@@ -22,9 +17,7 @@ KEPT = ("train", "validation")
 
 
 def without_test(root: Path, seed: int = 0, **data: Any) -> None:
-    config = Config.model_validate({"run": {"seed": seed}, "data": data})
-    options = pipeline_options("in-process", ["--direct_num_workers=1"])
-    ingest.main(Context(config, RunDirectory(str(root)), BeamFileSystem(), options), KEPT)
+    ingest.main(ingested.context(root, run={"seed": seed}, data=data), KEPT)
 
 
 def same_rows(root: Path, whole: Path) -> bool:

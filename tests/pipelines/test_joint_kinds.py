@@ -15,14 +15,11 @@ import scipy.sparse as sp
 from awe_core.affinities.joint_kinds import JOINT_KINDS
 from awe_core.estimator import AffinityWeightedEmbedding
 from pipelines import annotate, train
-from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
-from pipelines.filesystem import BeamFileSystem
-from pipelines.job import pipeline_options
 from pipelines.loaded_run import refuse_unfit
 from pipelines.models import load_model, model_file
-from pipelines.run_directory import Lane, RunDirectory
+from pipelines.run_directory import Lane
 from pipelines.stage import Context
 from tests.pipelines import ingested
 from tests.pipelines.test_stored_affinities import read
@@ -44,9 +41,7 @@ PAIRS = sp.random(FEATURES, LABELS, 0.5, format="csr", random_state=0, dtype=np.
 
 def context(root: Path, kind: str, **settings: Any) -> Context:
     data = {"train": str(root.parent / "rows.npz"), **CUT}
-    config = Config.model_validate({"data": data, "train": TRAINED, "affinity": {"kind": kind, **settings}})
-    options = pipeline_options("in-process", ["--direct_num_workers=1"])
-    return Context(config, RunDirectory(str(root)), BeamFileSystem(), options)
+    return ingested.context(root, data=data, train=TRAINED, affinity={"kind": kind, **settings})
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,10 @@ import scipy.sparse as sp
 
 from awe_core.estimator import AffinityWeightedEmbedding
 from pipelines import affinity, embed, train
-from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.example_blocks import read_examples
 from pipelines.filesystem import BeamFileSystem
-from pipelines.job import pipeline_options
 from pipelines.models import load_model, model_file
-from pipelines.run_directory import RunDirectory
 from pipelines.stage import Context
 from schemas.manifest import Manifest
 from schemas.parts import PartReader
@@ -37,9 +34,8 @@ TRAINED: dict[str, Any] = {"D": 4, "batch": 32, "epochs": 2}
 
 def context(root: Path, workers: int, **settings: Any) -> Context:
     data = {"train": str(root.parent / "data.npz"), **CUT}
-    config = Config.model_validate({"data": data, "train": TRAINED, "affinity": {"n": 6, **settings}})
-    options = pipeline_options("in-process", [f"--direct_num_workers={workers}"])
-    return Context(config, RunDirectory(str(root)), BeamFileSystem(), options)
+    affinity = {"n": 6, **settings}
+    return ingested.context(root, f"--direct_num_workers={workers}", data=data, train=TRAINED, affinity=affinity)
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from awe_core.affinities.constant import Constant
-from awe_core.affinities.joint import Joint, Point
+from awe_core.affinities.joint import Joint, OfScore, Point
 from awe_core.affinities.linear_sigmoid import LinearSigmoid
 from awe_core.affinities.low_rank import LowRank
-from awe_core.affinities.max import Max
 from awe_core.affinities.sigmoid import Sigmoid
 from awe_core.affinities.top_k import TopK
 from awe_core.draw_numbers import DrawNumbers
@@ -20,21 +18,13 @@ from awe_core.minibatch import Visit
 from awe_core.pooled import Pooled, pooled_gradient
 from awe_core.rank_weights import harmonic_losses
 from awe_core.scores import Gradient, Parameters
+from tests.awe_core.affinities import test_joint
 from tests.awe_core.affinities.test_joint import added, of_equation
 from tests.awe_core.blocks import block
 
 pytest.importorskip("numba")
 
-AFFINITIES = [
-    Constant(2.0),
-    LinearSigmoid(1.0, 0.25),
-    LinearSigmoid(0.5, -1.0),
-    Sigmoid(),
-    Max(),
-    TopK(3),
-    TopK(50),
-    LowRank(2),
-]
+AFFINITIES = [affinity for affinity in test_joint.AFFINITIES if affinity.compiled or isinstance(affinity, OfScore)]
 ITEMS, D = 30, 4
 
 

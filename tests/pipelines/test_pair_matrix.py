@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import ConfigError, DataError
-from pipelines.pairs import find_pairs, read_pairs
+from pipelines.pair_matrix import find_pairs, read_pairs
 from tests.pipelines.test_joint_kinds import context, lane, trained
 
 __all__ = ["trained"]

@@ -10,6 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import apache_beam as beam
@@ -125,6 +126,9 @@ def make_runner(options: PipelineOptions) -> PipelineRunner | str:
         # run in ten of 2 threads lost a block so. 0 is "no timer"; streams are still flushed by size and at their end.
         worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
         return FnApiRunner(provision_info=_provision(options))
+    if name == RUNNERS["flink"]:
+        # Where Beam's job server, started in our environment, reads its configuration; the user's own one holds.
+        os.environ.setdefault("FLINK_CONF_DIR", str(Path(__file__).parent / "flink"))
     return str(name)
 
 

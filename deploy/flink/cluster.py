@@ -167,7 +167,8 @@ class Cluster:
     def _start_job_server(self) -> None:
         ports = [f"--job-port={self.port + 2}", "--artifact-port=0", "--expansion-port=0"]
         artifacts = f"--artifacts-dir={self.directory / 'kept' / 'artifacts'}"
-        self._start("jobserver", _JOB_SERVER, f"--flink-master={self.address}", artifacts, *ports)
+        configuration = f"--flink-conf-dir={self.directory / 'conf'}"
+        self._start("jobserver", _JOB_SERVER, f"--flink-master={self.address}", configuration, artifacts, *ports)
 
     @property
     def _configured(self) -> tuple[str, str]:

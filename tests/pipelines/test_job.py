@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -63,6 +64,21 @@ def test_a_template_is_dataflows_and_what_it_is_planned_by_runs_here() -> None:
     assert make_runner(here).__class__ is FnApiRunner
     assert here.view_as(GoogleCloudOptions).temp_location == "gs://bucket/temp"
     assert template_of(asked) == "gs://bucket/template"
+
+
+def test_a_job_server_of_flink_takes_records_larger_than_its_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {name: value for name, value in os.environ.items() if name != "FLINK_CONF_DIR"})
+    make_runner(pipeline_options("in-process", []))
+    assert "FLINK_CONF_DIR" not in os.environ
+    make_runner(pipeline_options("flink", []))
+    configuration = Path(os.environ["FLINK_CONF_DIR"], "flink-conf.yaml").read_text().splitlines()
+    assert "taskmanager.runtime.large-record-handler: true" in configuration
+
+
+def test_a_configuration_of_flink_of_the_users_own_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLINK_CONF_DIR", "/etc/flink")
+    make_runner(pipeline_options("flink", []))
+    assert os.environ["FLINK_CONF_DIR"] == "/etc/flink"
 
 
 def test_threads_of_the_in_process_runner_work_side_by_side() -> None:

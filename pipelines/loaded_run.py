@@ -25,7 +25,7 @@ from pipelines.process_cache import ProcessCache
 from pipelines.vector_dataset import VectorDataset
 from schemas import convert
 from schemas.errors import DataError
-from schemas.manifest import Manifest, read_manifest
+from schemas.manifest import read_manifest
 from schemas.parts import PartReader
 
 _LOADED: ProcessCache[LoadedRun] = ProcessCache(1)
@@ -113,8 +113,8 @@ def _base(run: ExistingRun, source: int) -> tuple[NDArray[np.int64], NDArray[np.
     ids, vectors, labels = [], [], []
     for split in run.lane.fit:
         directory = run.lane.embeddings(source, split)
-        made_by = f"embed --iteration={source}"
-        dataset = VectorDataset(directory, run.context.fresh(directory, _manifest(run, directory, made_by)))
+        manifest = read_manifest(run.context.fs, directory, f"embed --iteration={source}")
+        dataset = VectorDataset(directory, run.context.fresh(directory, manifest))
         for part in dataset.manifest.parts:
             with PartReader(run.context.fs, directory, part) as reader:
                 for block in range(reader.blocks):
@@ -133,13 +133,9 @@ def _base(run: ExistingRun, source: int) -> tuple[NDArray[np.int64], NDArray[np.
 def _scaling(run: ExistingRun) -> Columns:
     """Mean and deviation of every column of x, as ingest fitted them on train."""
     directory = run.context.run.scaling
-    manifest = _manifest(run, directory, "ingest")
+    manifest = read_manifest(run.context.fs, directory, "ingest")
     with PartReader(run.context.fs, directory, manifest.parts[0]) as reader:
         table = reader.block(0) if reader.blocks else None
     if table is None or len(table) != run.context.examples("train").facts["dimension"]:
         raise DataError(f"{directory}: it does not have a row for every column of x; run 'awe ingest' again")
     return table.column("mean").to_numpy(), table.column("deviation").to_numpy()
-
-
-def _manifest(run: ExistingRun, directory: str, made_by: str) -> Manifest:
-    return read_manifest(run.context.fs, directory, made_by)

@@ -10,7 +10,7 @@ from deploy.flink.cluster import Cluster
 from tests.deploy.conftest import Flink
 from tests.end_to_end.runs import CIFAR, awe, counters, reweighted_alike, same
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(params=["multi-processing", "prism", "embedded", "cluster"])

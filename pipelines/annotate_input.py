@@ -10,7 +10,7 @@ none: one that cannot be an example ends the job with its file and line.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,8 +29,10 @@ from pipelines.filesystem import BeamFileSystem
 from pipelines.formats.registry import READERS
 from pipelines.formats.rows import RawBlock, taken
 from pipelines.inference import as_columns
+from pipelines.ingestion.history_rows import history_block
 from pipelines.ingestion.raw_files import RawFile, find_files, opened
 from pipelines.ingestion.read_rows import example_rows
+from pipelines.ingestion.vocabulary import Vocabulary
 from pipelines.job import run_job
 from pipelines.loaded_run import LoadedRun, load, refuse_unfit
 from pipelines.models import model_bytes
@@ -42,8 +44,8 @@ from schemas.manifest import recipe_of
 from schemas.parts import Part, PartWriter
 
 VERSION = 1
-FORMATS = ("npz", "arff", "svmlight", "parquet")
-"""Formats of files that new rows may stand in: those of examples."""
+FORMATS = ("npz", "arff", "svmlight", "interactions", "csv", "parquet")
+"""Formats of files that new rows may stand in; interactions are the histories of users, in a run where x is that."""
 _BLOCK_ROWS = 1024
 _BASE_ROW_BYTES = 12 * 20 + 84
 """Of a row of the base beside 8D: its neighbours' n of the plan's usual 20, and what the join keeps (docs/join.md)."""
@@ -118,8 +120,10 @@ class _AnnotateFile(beam.DoFn):
         if not survey.sparse and survey.d != run.dimension:
             raise DataError(f"{file.path}: x has {survey.d} columns, but {run.dimension} in the run; make them alike")
         with opened(self._fs, file) as raw:
-            for block in reader.read(raw, file.path, file.given, survey):
-                assert isinstance(block, RawBlock)
+            blocks: Iterable[Any] = reader.read(raw, file.path, file.given, survey)
+            if file.has_interactions:
+                blocks = [history_block(blocks, file.path, Vocabulary(tuple(run.names)))]
+            for block in blocks:
                 refuse_rejects(block, run.dimension)
                 for start in range(0, len(block), _BLOCK_ROWS):
                     yield taken(block, np.arange(start, min(start + _BLOCK_ROWS, len(block))))
@@ -184,14 +188,11 @@ def _files(run: ExistingRun, request: Request) -> list[RawFile]:
     data = {"train": paths, "format": request.format}
     config = Config.model_validate({"data": data})
     found = find_files(run.context.fs, config, ("train",), {"train": "--input"})
-    files = [replace(file, given=replace(file.given, labelled=False)) for file in found]
-    for file in files:
-        if file.has_interactions:
-            raise ConfigError(
-                f"{file.path} holds interactions; give each user's items as sparse x, indices being ids of labels "
-                "(svmlight or Parquet)"
-            )
-    return files
+    for file in found:
+        if file.has_interactions and not run.context.examples("train").facts["history"]:
+            raise ConfigError(f"{file.path} holds interactions, but x of the run is a row of features; give such rows")
+    least = run.config.data.min_rating
+    return [replace(file, given=replace(file.given, labelled=False, min_rating=least)) for file in found]
 
 
 def _plan(run: ExistingRun, files: Sequence[RawFile], k: int, directory: str) -> DatasetPlan:
@@ -200,7 +201,7 @@ def _plan(run: ExistingRun, files: Sequence[RawFile], k: int, directory: str) ->
     facts |= {name: described.facts[name] for name in ("scale", "bias", "offset", "mode") if name in described.facts}
     inputs = {f"model-{run.iteration}": described.fingerprint}
     inputs |= {f"{file.index:06d}-{file.format}": file.sha256 for file in files}
-    keyed = any(file.format == "parquet" for file in files)
+    keyed = any(file.format in ("parquet", "csv") for file in files)
     recipe = recipe_of("annotate-input", VERSION, {"k": k}, inputs)
     return DatasetPlan(directory, recipe, tables.explained(keyed), len(files), facts)
 

@@ -40,7 +40,7 @@ from pipelines.filesystem import BeamFileSystem
 from pipelines.job import RUNNERS, TemplateWritten, pipeline_options
 from pipelines.manual import EXIT, PROGRAM, SETTINGS, Manual
 from pipelines.option_types import Bytes, Finite, Location
-from pipelines.report import page
+from pipelines.report import over_seeds, page
 from pipelines.run_directory import Lane, RunDirectory
 from pipelines.run_plan import Cluster
 from pipelines.stage import Context
@@ -259,7 +259,9 @@ def _annotate(
     """,
 )
 @click.option(
-    "--seeds", metavar="S,S,…", help="Several seeds: RUN/seed-S each, and RUN/summary.json.  [default: run.seed alone]"
+    "--seeds",
+    metavar="S,S,…",
+    help="Several seeds: RUN/seed-S each, and of all RUN/summary.json and report.html.  [default: run.seed alone]",
 )
 @_RESULTS_AS_JSON
 def _run(
@@ -274,8 +276,10 @@ def _run(
     for seed in chosen:
         config = context.config.model_copy(update={"run": context.config.run.model_copy(update={"seed": seed})})
         log.info(f"seed {seed}")
-        run_all(Context(config, RunDirectory(context.run.path(f"seed-{seed}")), context.fs, context.options))
-    click.echo(results_table.of_seeds(context.fs, context.run, chosen, as_json))
+        run_all(Context(config, context.run.of_seed(seed), context.fs, context.options))
+    found = results_table.of_seeds(context.fs, context.run, chosen, as_json)
+    over_seeds.main(over_seeds.Seeds(context.fs, context.run, tuple(chosen)))
+    click.echo(found)
 
 
 @_command(

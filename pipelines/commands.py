@@ -10,11 +10,13 @@ from pipelines import doctor, export, initial_config, model_report, nearest
 from pipelines.commented_toml import SECTIONS, commented
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
+from pipelines.filesystem import BeamFileSystem
 from pipelines.formats.registry import READERS
 from pipelines.job import RUNNERS
 from pipelines.manual import EXIT
 from pipelines.option_types import Location
-from pipelines.report import page
+from pipelines.report import over_seeds, page
+from pipelines.run_directory import RunDirectory
 from schemas.tables import SPLITS
 from schemas.vector_formats import Format
 
@@ -84,14 +86,18 @@ _ITERATION = click.option(
 
 
 @click.command("report", epilog=EXIT)
-@click.option("--run", required=True, metavar="DIR", type=Location(), help="The run, of one seed.")
+@click.option("--run", required=True, metavar="DIR", type=Location(), help="The run, of one seed or several.")
 def report_command(run: str) -> None:
     """RUN/report.html: one file that opens offline; `awe run` ends with it.
 
     Results beside published ones, training, time and memory by stage, G, a map of the labels, nearest labels, example
-    annotations.
+    annotations. Of several seeds: means and spreads, and links to the reports of each.
     """
-    click.echo(page.main(ExistingRun.open(run)))
+    fs, directory = BeamFileSystem(), RunDirectory.at(run)
+    if directory.holds_seeds(fs):
+        click.echo(over_seeds.main(over_seeds.Seeds.standing_at(fs, directory)))
+    else:
+        click.echo(page.main(ExistingRun.open(run)))
 
 
 @click.command("export", epilog=EXIT)

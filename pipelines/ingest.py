@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,12 +44,13 @@ from pipelines.ingestion.write_parts import (
     write_scaling,
 )
 from pipelines.job import TemplateWritten
+from pipelines.labels import read_labels
 from pipelines.run_directory import RunDirectory
 from pipelines.stage import Context, timed
 from pipelines.worker_memory import with_memory
 from schemas import tables
 from schemas.errors import StoreError
-from schemas.manifest import recipe_of
+from schemas.manifest import read_manifest, recipe_of
 
 VERSION = 1
 
@@ -284,11 +285,23 @@ def main(context: Context, splits: Sequence[str] = tables.SPLITS) -> None:
             "ingest-survey", lambda pipeline: build_survey(pipeline, fs, files, survey, SplitRule.of(config))
         )
         plan = make_plan(fs, config, files, survey, splits)
-        found = f"{len(files)} file{'s' * (len(files) > 1)}: {plan.rows} rows, {plan.label_count} labels"
+        found = f"{len(files)} file{'s' * (len(files) > 1)}: {plan.rows:,} rows, {plan.label_count:,} labels"
         log.info(f"{found}, d = {plan.d}")
         if tree is not None:
             tree.check(vocabulary.load(*plan.labels).names)
         datasets = plan_datasets(run, recipe, plan, config)
         wired = Ingest(fs, plan, datasets, config, tree)
         counted = context.job("ingest", lambda pipeline: build(pipeline, wired), plan.rows)
-        log.info(f"{counted['rows_out']} rows, {plan.label_count} labels, {counted['rejects']} rows refused")
+        _tell(context, plan, counted)
+
+
+def _tell(context: Context, plan: Plan, counted: Mapping[str, Any]) -> None:
+    """Say what was found; repeated pairs and labels that no training row has where there are some."""
+    found = f"{counted['rows_out']:,} rows, {plan.label_count:,} labels, {counted['rejects']:,} rows refused"
+    repeated = f", {counted['pairs_repeated']:,} pairs repeated" if counted.get("pairs_repeated") else ""
+    log.info(found + repeated)
+    directory = context.run.labels
+    labels = read_labels(context.fs, directory, read_manifest(context.fs, directory, "ingest"))
+    unlearnt = int((labels.counts == 0).sum())
+    if unlearnt:
+        log.info(f"{unlearnt:,} of {plan.label_count:,} labels have no row in train, so nothing is learnt of them")

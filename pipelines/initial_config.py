@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.filesystem import BeamFileSystem
 from pipelines.formats.registry import READERS
-from pipelines.formats.rows import RawBlock, Survey
+from pipelines.formats.rows import InteractionBlock, RawBlock, Reject, Survey
 from pipelines.ingestion.raw_files import RawFile, find_files, opened
 from schemas.tables import SPLITS
 from schemas.vector_formats import cell
@@ -53,15 +53,24 @@ class Request:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The beginning of a file: what it holds, whether that is all of it, and whether its columns are unlike."""
+    """The beginning of a file.
+
+    Attributes
+    ----------
+    survey, whole : what it holds, and whether that is all of the file.
+    unlike : whether its columns are.
+    rejects, rows : rows refused among the rows of the first block.
+    """
 
     survey: Survey
     whole: bool
     unlike: bool
+    rejects: tuple[Reject, ...]
+    rows: int
 
 
 def main(request: Request) -> str:
-    """Write the TOML; what to do next.
+    """Write the TOML; what was seen, and what to do next.
 
     Raises
     ------
@@ -77,11 +86,12 @@ def main(request: Request) -> str:
     data["format"] = files[0].format
     if seen["train"].unlike:
         data["scale"] = "standard"
-    text = "\n".join(
-        [*_heading(files, seen), "", commented(("run", "data", "train", "affinity", "evaluate"), _set(data))]
-    )
-    fs.put(output, text.encode())
-    return f"{output}\nnext: awe run --config={output} --run=runs/{_stem(output)}"
+    found = _found(files, seen)
+    made = "# Made by `awe init`. A line that is a comment shows a key's default; take the # away to change it."
+    heading = [made, "#", *(f"# {line}" for line in found)]
+    keys = commented(("run", "data", "train", "affinity", "evaluate"), _set(data))
+    fs.put(output, "\n".join([*heading, "", keys]).encode())
+    return "\n".join([*found, output, f"next: awe run --config={output} --run=runs/{_stem(output)}"])
 
 
 def _stem(path: str) -> str:
@@ -118,28 +128,38 @@ def _look_at(fs: BeamFileSystem, file: RawFile) -> _Seen:
             content = io.BytesIO(head if whole else head[: head.rfind(b"\n") + 1])
         survey = reader.survey(content, file.path, file.given)
         content.seek(0)
-        block = next(iter(reader.read(content, file.path, file.given, survey)), None)
+        blocks: Iterator[Any] = reader.read(content, file.path, file.given, survey)
+        block: RawBlock | InteractionBlock | None = next(blocks, None)
     x = block.features if isinstance(block, RawBlock) else None
-    return _Seen(survey, whole, isinstance(x, np.ndarray) and _unlike(x))
+    rejects = () if block is None else block.rejects
+    rows = 0 if block is None else len(block) + len(rejects)
+    return _Seen(survey, whole, isinstance(x, np.ndarray) and _unlike(x), rejects, rows)
 
 
 def _unlike(features: np.ndarray) -> bool:
     """Whether some columns of dense x have far larger deviations than others."""
+    if not len(features):
+        return False
     deviations = np.nanstd(features.astype(np.float64), axis=0)
     varying = deviations[deviations > 0]
     return bool(len(varying) and varying.max() > _UNLIKE * np.median(varying))
 
 
-def _heading(files: list[RawFile], seen: Mapping[str, _Seen]) -> list[str]:
-    lines = ["# Made by `awe init`. A line that is a comment shows a key's default; take the # away to change it.", "#"]
+def _found(files: list[RawFile], seen: Mapping[str, _Seen]) -> list[str]:
+    """What was seen in the files, as lines for the user."""
+    lines: list[str] = []
     for split, found in seen.items():
         of_split = [file for file in files if file.split == split]
         more = f" and {len(of_split) - 1} more" if len(of_split) > 1 else ""
-        lines += [f"# {split}: {cell(of_split[0].path)}{more}", f"#   {_said(of_split[0], found)}"]
+        lines += [f"{split}: {cell(of_split[0].path)}{more}", f"  {_said(of_split[0], found)}"]
+        if found.rejects:
+            first = found.rejects[0]
+            refused = f"{len(found.rejects):,} of the first {found.rows:,} rows cannot be examples"
+            lines += [f"  {refused}, as row {first.line}: {cell(first.reason)}"]
     if files[0].format == "csv":
-        lines += ["# Every line is a positive, whatever its rating; data.min_rating leaves out those below it."]
+        lines += ["Every line is a positive, whatever its rating; data.min_rating leaves out those below it."]
     if seen["train"].unlike:
-        lines += ["# Columns of x have very different deviations: data.scale divides each by its own."]
+        lines += ["Columns of x have very different deviations: data.scale divides each by its own."]
     return lines
 
 

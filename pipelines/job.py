@@ -156,6 +156,19 @@ def _keep_traceback(fs: FileSystem, path: str, printed: IO[str]) -> None:
     log.detail(f"the whole traceback is in {path}")
 
 
+def _without_job_server(error: Exception, options: PipelineOptions) -> ConfigError | None:
+    """Where Flink's or Spark's runner was given no job server and Beam could fetch none: what to give."""
+    if "job server jar" not in str(error):
+        return None
+    name = options.view_as(StandardOptions).runner
+    ours = next((ours for ours, beams in RUNNERS.items() if beams == name), name)
+    mend = "; `awe doctor` says where Flink's is, docs/flink.md how to start one" if ours == "flink" else ""
+    return ConfigError(
+        f"--runner={ours}: Beam has no job server for it and could not fetch one; give --job_endpoint=HOST:PORT or "
+        f"--{ours.lower().removesuffix('runner')}_job_server_jar=FILE{mend}"
+    )
+
+
 def run_job(
     stage: str,
     build: Callable[[beam.Pipeline], Any],
@@ -189,7 +202,7 @@ def run_job(
                     if result.state not in ("DONE", "UPDATED"):
                         raise RuntimeError(f"the job ended in state {result.state}")
         except Exception as error:
-            cause = unwrap(error)
+            cause = _without_job_server(error, options) or unwrap(error)
             if not isinstance(cause, StoreError):  # of which the line says all, and the store would be waited for again
                 _keep_traceback(fs, fs.join(log_directory, f"{stage}-traceback.txt"), printed)
             raise cause from error

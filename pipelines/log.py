@@ -67,6 +67,12 @@ def stream() -> TextIO:
     return handler.stream if isinstance(handler, logging.StreamHandler) else sys.stderr
 
 
+def on_a_terminal() -> bool:
+    """Whether somebody watches our lines, as far as one can tell."""
+    ours = stream()
+    return not ours.closed and ours.isatty()  # closed: by whoever has called us from a program of their own
+
+
 def info(message: str) -> None:
     """One line of progress."""
     _LOGGER.info("%s", message)

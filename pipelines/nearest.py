@@ -92,10 +92,11 @@ class LabelSpace:
 
 def _alike(name: str, names: list[str]) -> str:
     """The end of a message: labels that the user may have meant, or what labels look like here."""
-    found = [cell(each) for each in names if name and name.casefold() in each.casefold()][:5]
+    found = [f"'{cell(each)}'" for each in names if name and name.casefold() in each.casefold()][:5]
     if found:
         return f"; did you mean {', '.join(found)}?"
-    return f"; the first of {len(names):,} are {', '.join(map(cell, names[:3]))}"
+    first = ", ".join(f"'{cell(each)}'" for each in names[:3])
+    return f"; the first of {len(names):,} are {first}"
 
 
 def nearest_examples(run: ExistingRun, name: str, k: int) -> list[dict[str, Any]]:
@@ -148,4 +149,4 @@ def _shown(value: Any) -> str:
         return "sibling" if value else ""
     if isinstance(value, float):
         return f"{value:.4f}"
-    return ", ".join(map(cell, value)) if isinstance(value, list) else cell(str(value))
+    return " · ".join(map(cell, value)) if isinstance(value, list) else cell(str(value))

@@ -50,8 +50,7 @@ def shown(name: str, rows: int | None) -> Iterator[None]:
     if not log.says_progress():
         yield
         return
-    stream = log.stream()
-    in_a_log = stream.closed or not stream.isatty()  # closed: by whoever has called us from a program of their own
+    stream, in_a_log = log.stream(), not log.on_a_terminal()
     with tqdm(total=rows, desc=name, unit=" rows", unit_scale=True, file=stream, disable=in_a_log, leave=False) as bar:
         start = time.monotonic()
 

@@ -56,12 +56,16 @@ def of_seeds(fs: FileSystem, run: RunDirectory, seeds: Sequence[int], as_json: b
 
     Writes summary.json, with all splits.
     """
-    summary = _summarise([_rows(fs, RunDirectory(run.path(f"seed-{seed}"))) for seed in seeds])
-    for row in summary:
-        row["seeds"] = list(seeds)
+    summary = summary_of(fs, run, seeds)
     text = json.dumps(summary, indent=1)
     fs.put(run.path("summary.json"), text.encode())
     return text if as_json else _table(summary, "test")
+
+
+def summary_of(fs: FileSystem, run: RunDirectory, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """What summary.json has, from the results of every seed."""
+    summary = _summarise([_rows(fs, run.of_seed(seed)) for seed in seeds])
+    return [{**row, "seeds": list(seeds)} for row in summary]
 
 
 def _summarise(runs: Sequence[list[dict[str, Any]]]) -> list[dict[str, Any]]:

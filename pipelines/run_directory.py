@@ -86,12 +86,20 @@ class RunDirectory:
         fs, run = BeamFileSystem(), cls.at(root)
         if fs.exists(run.path("run.toml")):
             return run
-        if fs.exists(run.path("summary.json")):
+        if run.holds_seeds(fs):
             raise ConfigError(f"--run={root}: holds the runs of several seeds; give one of them, {run.path('seed-S')}")
         raise ConfigError(f"--run={root}: there is no run.toml, so no run; give the directory of one (of one seed)")
 
     def path(self, *names: str) -> str:
         return FileSystems.join(self.root, *names)
+
+    def of_seed(self, seed: int) -> RunDirectory:
+        """The run of one of several seeds."""
+        return RunDirectory(self.path(f"seed-{seed}"))
+
+    def holds_seeds(self, fs: BeamFileSystem) -> bool:
+        """Whether the runs of several seeds stand here, and none beside them."""
+        return fs.exists(self.path("summary.json")) and not fs.exists(self.path("run.toml"))
 
     def examples(self, split: str) -> str:
         return self.path("examples", split)

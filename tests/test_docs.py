@@ -77,6 +77,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for user in range(60):
         lines += [f"u{user},{'tea' if i == 0 else f'item{i}'},{rng.integers(1, 6)},{i}" for i in range(user % 2, 30, 2)]
     (data / "orders.csv").write_text("\n".join(lines) + "\n")
+    (data / "new_orders.csv").write_text("new,item1,5\nnew,item3,4\n")
     tags = (f"{i % 5},{5 + i % 4} {1 + i % 5}:1 {8 + i % 4}:{1 + i % 3}" for i in range(200))
     (data / "tags.svm").write_text("\n".join(tags) + "\n")
     (folder / "configs").symlink_to(ROOT / "configs")

@@ -31,7 +31,7 @@ def detect(head: bytes, path: str) -> str:
     ConfigError
         Two formats fit, or none does: `data.format` has to say.
     DataError
-        The file is empty, or its lines end in CR alone.
+        The file is empty, or its lines end in CR alone or have semicolons for commas.
     """
     for magic, name in _MAGIC.items():
         if head.startswith(magic):
@@ -42,6 +42,8 @@ def detect(head: bytes, path: str) -> str:
     check_line_ends(lines[0], path)
     if any(_is_arff(line) for line in lines):
         return "arff"
+    if not any(map(_FEATURE.search, lines)):
+        pairs.refuse_semicolons(lines[0], path)
     # Bad rows must not hide the format: they are to be refused with their reason, and the reader knows it.
     shares = {name: share(lines) for name, share in _SHARES.items()}
     fitting = [name for name, share in shares.items() if share > _LEAST_SHARE]
@@ -49,11 +51,25 @@ def detect(head: bytes, path: str) -> str:
     if len(whole) > 1:
         raise ConfigError(f"{path}: its first lines fit {' and '.join(whole)}; say which with data.format")
     if not whole:
-        raise ConfigError(
-            f"{path}: its first lines fit no known format; say with data.format how to read it, and give a table of "
-            "features as npz or Parquet"
-        )
+        why = _nearest(lines) or ", and a table of features has to be npz or Parquet"
+        raise ConfigError(f"{path}: its first lines fit no known format{why}; say with data.format how to read it")
     return whole[0]
+
+
+def _nearest(lines: Sequence[bytes]) -> str:
+    """Which format the last of the lines looks like, the first may be a header, and why it is not of that format."""
+    if lines[0].startswith(b"\x93NUMPY"):
+        return " (it is one array: save it with its labels by numpy.savez)"
+    line = lines[-1]
+    name = "svmlight" if _FEATURE.search(line) else "csv" if b"," in line or b"\t" in line else None
+    try:
+        if name == "svmlight":
+            svmlight.parse(line, header=None)
+        elif name == "csv":
+            pairs.parse(line, rated=False)
+    except Refused as refusal:
+        return f" (as {name}, line {len(lines)}: {refusal})"
+    return ""
 
 
 def _first_lines(head: bytes) -> list[bytes]:

@@ -54,7 +54,10 @@ class _Array:
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self._where} cannot be read ({error}); write the file again") from None
         if self.dtype.hasobject:
-            raise DataError(f"{self._where} holds pickled objects, which are never loaded; save plain arrays")
+            raise DataError(
+                f"{self._where} holds pickled objects, which are never loaded; save plain arrays, several labels a row "
+                "as Y, a column of 0 and 1 for each"
+            )
         if len(self.shape) not in (1, 2):
             raise DataError(f"{self._where} has {len(self.shape)} axes; it must have one or two")
         self._whole: NDArray[Any] | None = None

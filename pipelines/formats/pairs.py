@@ -26,6 +26,8 @@ _RATING = 2
 _MOST_FIELDS = 4
 _DECIMAL = re.compile(r"[+-]?\d*\.\d*[1-9]\d*(e[+-]?\d+)?", re.IGNORECASE)
 _COLUMNS = "user,item[,rating[,time]]"
+_USERS = ("user", "uid")
+_USER = re.compile(r"(user|uid|customer|client|member|account|visitor|person)s?[_ -]?(id|key|no|name)?")
 
 
 def survey(file: BinaryIO, path: str, given: Given) -> Survey:
@@ -45,6 +47,7 @@ def read(file: BinaryIO, path: str, given: Given, survey: Survey | None) -> Iter
     """
     lines = numbered_lines(file, path)
     first = list(islice(lines, 2))
+    refuse_semicolons(first[0][1], path)
     header = is_header([line for _, line in first])
     if given.min_rating is not None and len(_fields(first[0][1])) <= _RATING:
         raise DataError(f"{path}: line {first[0][0]} has no rating to hold against data.min_rating; remove that key")
@@ -56,14 +59,14 @@ def read(file: BinaryIO, path: str, given: Given, survey: Survey | None) -> Iter
 
 
 def is_header(first: Sequence[bytes]) -> bool:
-    """Whether the first of the first two lines names the columns: it starts with "user", or has a word for a rating,
-    or for a user where the second line has a number."""
+    """Whether the first of the first two lines names the columns: it has a word for a user or a rating, or any word
+    where the second line has a number."""
     try:
         names = _fields(first[0])
         values = _fields(first[1]) if len(first) > 1 else []
     except Refused:
         return False
-    if names[0].strip().lower().startswith(("user", "uid")):
+    if names[0].strip().lower().startswith(_USERS) or any(map(_names_users, names[:2])):
         return True
     if len(names) > _RATING and not _is_number(names[_RATING]):
         return True
@@ -76,10 +79,20 @@ def _check_header(names: Sequence[str], path: str) -> None:
     twice = next((name for i, name in enumerate(words) if name and name in words[:i]), None)
     if twice is not None:
         raise DataError(f"{path}: line 1: column {twice} stands twice; remove one")
-    swapped = any(word.startswith(("user", "uid")) for word in words[1:])
+    swapped = any(word.startswith(_USERS) or _names_users(word) for word in words[1:])
     timed = len(words) > _RATING and words[_RATING].startswith(("time", "date"))
     if swapped or timed:
         raise DataError(f"{path}: line 1: the columns are {','.join(names)}; they must be {_COLUMNS}, in this order")
+
+
+def refuse_semicolons(first: bytes, path: str) -> None:
+    """Raise DataError for a first line that has semicolons and no other separator, as some spreadsheets write it."""
+    if b";" in first and b"," not in first and b"\t" not in first:
+        raise DataError(f"{path}: line 1 is separated by semicolons; write the file with commas or tabs")
+
+
+def _names_users(word: str) -> bool:
+    return _USER.fullmatch(word.strip().lower()) is not None
 
 
 def _is_number(text: str) -> bool:
@@ -98,7 +111,7 @@ def _fields(line: bytes) -> list[str]:
             return text.split(separator)
         return next(csv.reader([text], delimiter=separator, strict=True))
     except UnicodeDecodeError:
-        raise Refused("not UTF-8") from None
+        raise Refused("not UTF-8: convert the file") from None
     except csv.Error as error:
         raise Refused(f"not comma-separated: {error}") from None
 

@@ -6,7 +6,7 @@ raw files  →  labels, users, width of x, number of parts
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +136,7 @@ def _values(listed: list[Any]) -> Values:
 
 
 def make_plan(
-    fs: FileSystem, config: Config, files: Sequence[RawFile], directory: str, splits: Sequence[str] = tables.SPLITS
+    fs: BeamFileSystem, config: Config, files: Sequence[RawFile], directory: str, splits: Sequence[str] = tables.SPLITS
 ) -> Plan:
     """Join the surveys of all files, for some of the splits.
 
@@ -152,7 +152,7 @@ def make_plan(
     rule = SplitRule.of(config)
     rows = sum(survey.rows for survey in surveys)
     if not len(labels):
-        raise DataError(f"{files[0].path}: no row of any file has a label; there is nothing to learn: check the labels")
+        raise _no_label(fs, files[0], surveys[0])
     if max(len(labels), len(users)) > LARGEST_INT32:
         raise DataError(f"{files[0].path}: more than {LARGEST_INT32} labels or users; merge the rare ones")
     if rule.hold_out is not None and not files[0].has_interactions:
@@ -187,6 +187,20 @@ def make_plan(
         ),
         survey=directory,
     )
+
+
+def _no_label(fs: BeamFileSystem, file: RawFile, survey: Survey) -> DataError:
+    """Why no row has a label: rows were refused, or rated too low, or have none."""
+    with opened(fs, file) as raw:
+        blocks: Iterator[Any] = READERS[file.format].read(raw, file.path, file.given, survey)
+        block = next(blocks, None)
+    least, said = file.given.min_rating, f"{file.path}: no row of any file has a label"
+    if block is not None and block.rejects:
+        first = block.rejects[0]
+        return DataError(f"{said} that can be read, as row {first.line}: {first.reason}; mend the rows")
+    if least is not None:
+        return DataError(f"{file.path}: no line has a rating of data.min_rating = {least:g} or more; lower it")
+    return DataError(f"{said}; there is nothing to learn: check the labels")
 
 
 def _saved(fs: FileSystem, path: str, names: Vocabulary) -> tuple[str, str]:

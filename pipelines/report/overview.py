@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.existing_run import ExistingRun
 from pipelines.report import look
 from pipelines.report.formatting import count, number
-from pipelines.report.results import rows_by_split
+from pipelines.report.results import Row, mean_and_spread, rows_by_split
 from schemas.manifest import find_manifest
 from schemas.tables import SPLITS
 
@@ -15,18 +16,18 @@ from schemas.tables import SPLITS
 def content(run: ExistingRun) -> dict[str, Any]:
     """Facts as (name, value) pairs, the headline, and the configuration as it was resolved."""
     return {
-        "headline": _headline(run),
+        "headline": headline(rows_by_split(run)),
         "data": _data(run),
         "settings": _settings(run),
         "toml": run.config.to_toml().decode(),
     }
 
 
-def _headline(run: ExistingRun) -> dict[str, Any] | None:
+def headline(by_split: Mapping[str, Sequence[Row]]) -> dict[str, Any] | None:
     """P@1 of the methods that the 2013 paper compares, on test where that was scored."""
-    split, rows = next(iter(rows_by_split(run).items()), ("", []))
+    split, rows = next(iter(by_split.items()), ("", []))
     compared = [row for row in rows if row["method"] in ("wsabie", "knn-embedding", "awe")]
-    tiles = [(look.title(row["method"], row["iteration"]), row["metrics"]["p@1"]) for row in compared]
+    tiles = [(look.title(row["method"], row["iteration"]), *mean_and_spread(row, "p@1")) for row in compared]
     return {"split": split, "tiles": tiles} if tiles else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -26,15 +26,16 @@ from pipelines.report import (
     stages,
     training,
 )
-from schemas.filesystem import read_bytes
+from pipelines.run_directory import RunDirectory
+from schemas.filesystem import FileSystem, read_bytes
 
 
 class Section(NamedTuple):
-    """A section: the name of its template and anchor, its title, and what reads the run for it."""
+    """A section: the name of its template and anchor, its title, and what reads for it whatever the report is of."""
 
     name: str
     title: str
-    content: Callable[[ExistingRun], dict[str, Any] | None]
+    content: Callable[[Any], dict[str, Any] | None]
 
 
 SECTIONS = (
@@ -52,8 +53,12 @@ SECTIONS = (
 
 def main(run: ExistingRun) -> str:
     """Write the report of a run that is complete; its path. Raises DataError where something of it is not there."""
-    fs, path = run.context.fs, run.context.run.path("report.html")
-    content = page(run).encode()
+    return put(run.context.fs, run.context.run, page(run))
+
+
+def put(fs: FileSystem, run: RunDirectory, page: str) -> str:
+    """Write a report unless it stands there already; its path."""
+    path, content = run.path("report.html"), page.encode()
     if fs.exists(path) and read_bytes(fs, path) == content:
         log.info("report.html is up to date, skipped")
     else:
@@ -64,13 +69,18 @@ def main(run: ExistingRun) -> str:
 
 def page(run: ExistingRun) -> str:
     """The whole file. The same run gives the same bytes: nothing in it says when or where it was made."""
-    made = [(section, section.content(run)) for section in SECTIONS]
+    return rendered(run.context.run, SECTIONS, run)
+
+
+def rendered(run: RunDirectory, sections: Sequence[Section], of: Any) -> str:
+    """The sections of a report that have something to say of what it is of, as one file."""
+    made = [(section, section.content(of)) for section in sections]
     script = _text("script.js")
     return (
         _environment()
         .get_template("report.html")
         .render(
-            run=run.context.run.root.rstrip("/").rpartition("/")[2],
+            run=run.root.rstrip("/").rpartition("/")[2],
             sections=[(section, content) for section, content in made if content is not None],
             style=Markup(_text("style.css")),
             script=Markup(script),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pipelines.existing_run import ExistingRun
@@ -18,24 +18,32 @@ _SPLITS = ("test", "validation")
 
 def rows_by_split(run: ExistingRun) -> dict[str, list[Row]]:
     """The rows of results.json of every split that has some, in the order of the table."""
-    found = read_results(run.context.fs, run.context.run.path("results.json")).values()
-    by_split = {split: sorted((row for row in found if row["split"] == split), key=row_order) for split in _SPLITS}
-    return {split: rows for split, rows in by_split.items() if rows}
+    return by_split(read_results(run.context.fs, run.context.run.path("results.json")).values())
+
+
+def by_split(found: Collection[Row]) -> dict[str, list[Row]]:
+    """Rows of results by their split, test first, in the order of the table."""
+    divided = {split: sorted((row for row in found if row["split"] == split), key=row_order) for split in _SPLITS}
+    return {split: rows for split, rows in divided.items() if rows}
 
 
 def content(run: ExistingRun) -> dict[str, Any]:
     """A table and two charts a split."""
+    return tables(run, rows_by_split(run))
+
+
+def tables(run: ExistingRun, divided: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """The same of rows that may be means over seeds, then with a `spread`; published rows are those of the run."""
     examples = run.context.examples("train").facts
     counts = {"labels": int(examples["labels"]), "features": int(examples["dimension"])}
     known = beside({**counts, "test": run.context.examples("test").rows})
-    return {
-        "splits": [
-            {"name": split, "scored": rows[0]["scored"], **_table(rows, known if split == "test" else None)}
-            | {"charts": [chart for chart in (_at_k(rows, "p", "precision"), _at_k(rows, "recall", "recall")) if chart]}
-            for split, rows in rows_by_split(run).items()
-        ],
-        "published": known,
-    }
+    splits = [
+        {"name": split, "scored": rows[0]["scored"], **_table(rows, known if split == "test" else None)}
+        | {"charts": [chart for chart in (_at_k(rows, "p", "precision"), _at_k(rows, "recall", "recall")) if chart]}
+        for split, rows in divided.items()
+    ]
+    counts_all = any(name.endswith("-all") for split in splits for name in split["columns"])
+    return {"splits": splits, "published": known, "counts_all": counts_all}
 
 
 def _table(rows: Sequence[Row], published: Published | None) -> dict[str, Any]:
@@ -48,19 +56,29 @@ def _table(rows: Sequence[Row], published: Published | None) -> dict[str, Any]:
             {
                 "method": row["method"],
                 "iteration": row["iteration"],
-                "cells": [
-                    (percent(row["metrics"].get(name)), row["metrics"].get(name) == best[name]) for name in columns
-                ],
-                "seconds": None if row["seconds"] is None else row["seconds"] / row["scored"],
-                "bytes": row["bytes"],
+                "cells": [(figure(row, name), row["metrics"].get(name) == best[name]) for name in columns],
+                "seconds": None if row.get("seconds") is None else row["seconds"] / row["scored"],
+                "bytes": row.get("bytes"),
             }
             for row in rows
         ],
+        "seeds": rows[0].get("seeds"),
         "published": [
             {"method": name, "cells": [f"{figures[name]:.2f}" if name in figures else "–" for name in columns]}
             for name, figures in (published.rows.items() if published else ())
         ],
     }
+
+
+def figure(row: Row, metric: str) -> str:
+    """A metric in percent; of several seeds with its spread."""
+    return " ± ".join(filter(None, mean_and_spread(row, metric)))
+
+
+def mean_and_spread(row: Row, metric: str) -> tuple[str, str]:
+    """A metric in percent, and what it differs by over seeds; nothing of one seed."""
+    spread = row.get("spread", {}).get(metric)
+    return percent(row["metrics"].get(metric)), "" if spread is None else percent(spread)
 
 
 def _columns(metrics: dict[str, float], published: Published | None) -> list[str]:

@@ -81,6 +81,27 @@ def test_a_run_in_a_bucket_has_the_bytes_of_a_run_in_a_folder(store: Store, refe
     assert [name for name in objects if "pending" in name or "writing" in name] == []
 
 
+def test_a_run_in_a_bucket_is_asked_by_commands_that_the_environment_tells_of_the_store(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take no options of Beam."""
+    finished(store, "asked")
+    report = store.objects("asked/").pop("report.html")
+    store.client().delete_object(Bucket=BUCKET, Key="asked/report.html")
+    run, vectors = f"s3://{BUCKET}/asked", f"s3://{BUCKET}/vectors"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for command in (
+        ("report", f"--run={run}"),
+        ("neighbours", f"--run={run}", "--label=3"),
+        ("model", "show", f"{run}/model-1"),
+        ("export", run, "--format=word2vec", f"--output={vectors}"),
+    ):
+        awe(*command)
+    assert store.objects("asked/")["report.html"] == report
+    assert store.objects("vectors/")["labels.vec"].startswith(b"10 8\n")
+
+
 def test_a_run_in_a_bucket_on_flink_has_them_too(
     store: Store, flink: Flink, cluster: Cluster, reference: dict[str, bytes]
 ) -> None:

@@ -119,6 +119,57 @@ def test_wsabie_and_sparse_rows_of_several_files_and_formats(sparse_run: Path, t
     assert rows[20]["neighbours"] == [[]] * len(rows[20]["labels"])
 
 
+@pytest.fixture(scope="module")
+def history_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Users who like the drinks, or the "foods, cold"; ratings below 3 are no positives."""
+    folder = tmp_path_factory.mktemp("history")
+    rng = np.random.default_rng(0)
+    kinds = ("drink", '"food, cold')
+    items = [[f"{kind} {i}{kind[0] if kind[0] == chr(34) else ''}" for i in range(8)] for kind in kinds]
+    rows = [
+        f"u{user},{items[(user % 2) ^ (rating < 3)][item]},{rating}"
+        for user in range(80)
+        for item, rating in zip(rng.permutation(8), (5, 4, 5, 3, 4, 5, 1, 2), strict=True)
+    ]
+    (folder / "rows.csv").write_text("user,item,rating\n" + "\n".join(rows) + "\n")
+    data = f"--data.train={folder / 'rows.csv'}", "--data.x=history", "--data.min_rating=3"
+    return made(folder / "run", *data, "--affinity.n=5", "--data.scale=unit")
+
+
+def test_new_users_are_annotated_by_their_lines_and_what_they_have_is_left_out(
+    history_run: Path, tmp_path: Path
+) -> None:
+    lines = ['zoë,"food, cold 3",5', "max,drink 1,4", 'zoë,"food, cold 5",3', 'max,"food, cold 1",1', "max,drink 1,4"]
+    (tmp_path / "new.csv").write_text("user,item,rating\n" + "\n".join(lines) + "\n")
+    rows, facts = annotated(history_run, tmp_path, f"--input={tmp_path / 'new.csv'}", "--k=3")
+    assert [row["key"] for row in rows] == ["zoë", "max"]
+    assert all(name.startswith("food") for name in rows[0]["names"])
+    assert not {"food, cold 3", "food, cold 5"} & set(rows[0]["names"])
+    assert all(name.startswith("drink") and name != "drink 1" for name in rows[1]["names"])
+    assert check_explanations(rows, facts)
+
+
+def test_users_by_their_lines_are_what_they_are_as_sparse_rows(history_run: Path, tmp_path: Path) -> None:
+    names = pa.concat_tables(pq.read_table(path) for path in (history_run / "labels").glob("part-*")).to_pylist()
+    ids = {row["name"]: row["id"] for row in names}
+    (tmp_path / "new.csv").write_text("7,drink 1,4\n3,drink 2,4\n7,drink 5,4\n")
+    (tmp_path / "new.svm").write_text(f" {ids['drink 1']}:1 {ids['drink 5']}:1\n {ids['drink 2']}:1\n")
+    by_lines, _ = annotated(history_run, tmp_path / "a", f"--input={tmp_path / 'new.csv'}")
+    by_rows, _ = annotated(history_run, tmp_path / "b", f"--input={tmp_path / 'new.svm'}")
+    assert [(row.pop("id"), row.pop("key")) for row in by_lines] == [(7, None), (3, None)]
+    assert by_lines == [{name: row[name] for name in row if name != "id"} for row in by_rows]
+
+
+def test_an_item_that_the_run_does_not_have_is_named_with_its_line(
+    history_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "new.csv").write_text("ann,drink 1,5\nann,soap,5\n")
+    asked = f"--run={history_run}", f"--input={tmp_path / 'new.csv'}", f"--output={tmp_path / 'out'}"
+    status, line = fails(capsys, *asked)
+    assert status == 1
+    assert "new.csv: row 2: item 'soap' is no label of the run" in line
+
+
 def test_a_feature_that_the_run_does_not_have_is_named_with_its_row(
     sparse_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,7 +194,7 @@ def test_what_cannot_be_annotated_ends_in_one_line_with_file_and_row(
         ("nan.npz", 1, "nan.npz: row 3: feature 2 is nan"),
         ("wide.npz", 1, "wide.npz: x has 11 columns, but 10 in the run"),
         ("rows.svm", 1, "rows.svm: x is sparse, but dense in the run"),
-        ("users.csv", 2, "users.csv holds interactions"),
+        ("users.csv", 2, "users.csv holds interactions, but x of the run is a row of features"),
         ("missing.npz", 2, "missing.npz: no such file"),
     ):
         found, line = fails(capsys, f"--run={hostile_run}", f"--input={tmp_path / name}", out)

@@ -27,7 +27,7 @@ def seeds(hostile_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("model show RUN", 1, "give the folder of a model"),
         ("model show RUN/model-1/model.json", 1, "give the folder of a model"),
         ("model show EMPTY", 2, "is empty; give a path; see 'awe model show --help'"),
-        ("neighbours --run=RUN --label=zebra", 1, "no label is called 'zebra'; the first of 10 are plain, tab\\tname"),
+        ("neighbours --run=RUN --label=zebra", 1, "called 'zebra'; the first of 10 are 'plain', 'tab\\tname'"),
         ("neighbours --run=nowhere://x --label=a", 2, "--run=nowhere://x: "),
         ("neighbours --run= --label=a", 2, "--run=: name a directory"),
         ("neighbours --run=SEEDS --label=a", 2, "holds the runs of several seeds; give one of them, SEEDS/seed-S"),

@@ -348,6 +348,13 @@ BAD: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "infinite": ("1 0:1\n1 0:inf\n" * 9, {"train": "x"}, DataError, "x: row 2: feature 0 is inf .*9 of 18 rows"),
     "negative label": ("1 0:1\n-1 0:1\n" * 20, {"train": "x"}, DataError, "x: row 2: label -1 is negative"),
     "no label": ("0:1\n0:2\n", {"train": "x", "format": "svmlight"}, DataError, "no row of any file has a label"),
+    "all below": (
+        "a,b,4\n",
+        {"train": "x", "min_rating": 5},
+        DataError,
+        "no line has a rating of data.min_rating = 5",
+    ),
+    "all refused": ("a 0:1\nb 0:2\n", {"train": "x", "format": "svmlight"}, DataError, "as row 1: label 'a' is not"),
     "no feature": ("1\n2\n", {"train": "x", "format": "svmlight"}, DataError, "no row of any file has a feature"),
     "no label of the list": ("40 2 2\n" + " 0:1\n" * 40, {"train": "x"}, DataError, "no training row has a label"),
     "cut short": ("3 2 2\n1 0:1\n", {"train": "x"}, DataError, "the header says 3 rows but the file has 1"),
@@ -434,6 +441,19 @@ def test_the_log_says_what_was_found(tmp_path: Path, caplog: pytest.LogCaptureFi
     with caplog.at_level("INFO", "awe"):
         run(tmp_path / "run", train=path)
     assert "1 file: 40 rows, 2 labels, d = 7" in caplog.text
+    assert "have no row in train" not in caplog.text
+
+
+def test_the_log_says_how_many_labels_only_test_has_and_how_many_pairs_stand_twice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train, test = write(tmp_path / "a.txt", "1 0:1\n2 6:1\n" * 20), write(tmp_path / "b.txt", "1 0:1\n3 6:1\n" * 20)
+    with caplog.at_level("INFO", "awe"):
+        run(tmp_path / "run", train=train, test=test)
+        lines = "".join(f"u{i % 8},i{i}\n" for i in range(40))
+        run(tmp_path / "users", train=write(tmp_path / "c.csv", lines + "u0,i0\n"))
+    assert "1 of 3 labels have no row in train, so nothing is learnt of them" in caplog.text
+    assert "0 rows refused, 1 pairs repeated" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------------------ real data

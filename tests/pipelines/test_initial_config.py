@@ -87,7 +87,21 @@ def test_it_ends_in_the_command_to_run_next(
     monkeypatch.chdir(tmp_path)
     npz(tmp_path / "own data.npz")
     cli.main(["init", "own data.npz"])
-    assert capsys.readouterr().out == "own-data.toml\nnext: awe run --config=own-data.toml --run=runs/own-data\n"
+    *seen, made, next_ = capsys.readouterr().out.splitlines()
+    assert seen == [f"train: {tmp_path / 'own data.npz'}", "  npz: 60 rows, 5 features (dense), 4 labels"]
+    assert (made, next_) == ("own-data.toml", "next: awe run --config=own-data.toml --run=runs/own-data")
+
+
+def test_rows_that_cannot_be_examples_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "two.svm").write_text("+1 1:1\n-1 2:1\n" * 20)
+    seen = "#   20 of the first 40 rows cannot be examples, as row 2: label -1 is negative\n"
+    assert seen in initialised(tmp_path, str(tmp_path / "two.svm"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_table_of_which_no_row_can_be_an_example_is_told_of(tmp_path: Path) -> None:
+    np.savez(tmp_path / "half.npz", X=np.ones((8, 2)), y=np.arange(8) + 0.5)
+    assert "8 of the first 8 rows cannot be examples, as row 0" in initialised(tmp_path, str(tmp_path / "half.npz"))
 
 
 def test_what_stands_there_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+from apache_beam.utils.subprocess_server import JavaJarServer
 
 from pipelines import counters, log
 from pipelines.errors import ConfigError, DataError, JobError, StoreError, unwrap
@@ -200,3 +201,17 @@ def test_what_a_job_counted_is_said_in_a_table_and_kept_beside_what_it_wrote(
     assert ["size", "3,000", "in", "2:", "1,000", "…", "1,500", "…", "2,000"] in said
     assert (written / "counters.json").read_bytes() == (kept / "stage.json").read_bytes()
     assert json.loads((written / "counters.json").read_text())["counters"]["rows"] == 3000
+
+
+@pytest.mark.parametrize(
+    ("runner", "server"), [("flink", "flink_job_server_jar"), ("SparkRunner", "spark_job_server_jar")]
+)
+def test_a_runner_without_a_job_server_says_what_to_give(
+    runner: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(url: str, *_: object) -> str:
+        raise RuntimeError(f"Unable to fetch remote job server jar at {url}: HTTP Error 404: Not Found.")
+
+    monkeypatch.setattr(JavaJarServer, "local_jar", no_network)
+    with pytest.raises(ConfigError, match=rf"^--runner={runner}: Beam has no job server .*--{server}=FILE"):
+        run_job("x", lambda p: p | beam.Create([1]), pipeline_options(runner, []), BeamFileSystem(), str(tmp_path))

@@ -77,7 +77,7 @@ def test_examples_by_distance(tree_run: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("flags", "status", "words"),
     [
-        (("--label=hale",), 1, "no label is called 'hale'; did you mean whale?"),
+        (("--label=hale",), 1, "no label is called 'hale'; did you mean 'whale'?"),
         (("--label=zebra\n",), 1, "no label is called"),
         (("--example=-5",), 1, "no example has the id '-5'"),
         ((), 2, "either --label=NAME or --example=ID"),

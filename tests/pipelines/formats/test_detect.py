@@ -63,8 +63,29 @@ def test_lists_and_bare_labels_are_not_told_apart() -> None:
         detect(b"3 4 5\n", "f")
 
 
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"order,customer,product,stars,time\n1,ann,tea,5,9\n", "as csv, line 2: 5 fields"),
+        ("ann,Kräuter\nbob,Öl\n".encode("latin-1"), "as csv, line 2: not UTF-8"),
+        (b"cat 1:0.5\ndog 2:1\n", "as svmlight, line 2: label 'dog' is not an integer"),
+        (b"1 qid:3 1:0.5\n", "as svmlight, line 1: feature index 'qid' is not an integer"),
+        (b"\x93NUMPY\x01\x00", "it is one array: save it with its labels by numpy.savez"),
+    ],
+)
+def test_where_nothing_fits_it_is_said_what_is_missing(head: bytes, words: str) -> None:
+    with pytest.raises(ConfigError, match=rf"fit no known format \({words}.*\); say with"):
+        detect(head, "f")
+
+
+@pytest.mark.parametrize("line", [b"ann;green tea;5\n", b"customer;product\nann;salt, fine\nbob;oil, cold\n"])
+def test_semicolons_between_the_columns_are_refused(line: bytes) -> None:
+    with pytest.raises(DataError, match="f: line 1 is separated by semicolons; write the file with commas or tabs"):
+        detect(line, "f")
+
+
 def test_where_nothing_fits_the_key_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"fit no known format; say with data\.format"):
+    with pytest.raises(ConfigError, match=r"fit no known format, and a table .* npz or Parquet; say with data\.format"):
         detect(b"once upon a time\nthere was\n", "f")
 
 

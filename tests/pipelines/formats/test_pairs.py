@@ -52,6 +52,9 @@ def test_any_text_may_name_a_user_or_an_item(rows: list[tuple[str, str]]) -> Non
         (b"UID,item\na,b\n", True),
         (b"who,what\n1,2\n", True),
         (b"a,b,stars\na,b,4\n", True),
+        (b"customer,product\nann,tea\n", True),
+        (b"Customer_ID,product\nann,tea\n", True),
+        (b"ann,user guide\nbob,tea\n", False),
         (b"1,2\n3,4\n", False),
         (b"anna,film\nbert,book\n", False),
         (b"1,2,3.5\n", False),
@@ -108,7 +111,7 @@ def test_a_least_rating_without_ratings_ends_with_one_line() -> None:
         (b"-1,2", "user -1 is negative"),
         (b"1,2,good", "rating 'good' is not a number"),
         (b"1,2,nan", "rating is nan (must be finite)"),
-        (b"\xe9,2", "not UTF-8"),
+        (b"\xe9,2", "not UTF-8: convert the file"),
         (b'"1,2', "not comma-separated: unexpected end of data"),
     ],
 )

@@ -89,6 +89,7 @@ def test_names_of_labels_are_text_and_nothing_else(hostile_run: Path) -> None:
     assert found.named("img") == []
     for name in HOSTILE:
         assert readable(name) in found.text
+    assert " · " in found.text  # between names, which may have commas
     assert "\x00" not in content
     assert "49" not in {row.strip() for row in found.text.splitlines()}  # no template inside a name is rendered
 

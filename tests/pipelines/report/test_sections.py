@@ -234,7 +234,7 @@ def test_the_overview_counts_the_data(run: ExistingRun, digits_run: Path) -> Non
     found = overview.content(run)
     rows = {split: len(table_of(digits_run / "examples" / split)["id"]) for split in ("train", "validation", "test")}
     assert dict(found["data"])["examples"] == ", ".join(f"{count:,} {split}" for split, count in rows.items())
-    assert [title for title, _ in found["headline"]["tiles"]][:3] == ["wsabie", "knn-embedding", "awe"]
+    assert [title for title, *_ in found["headline"]["tiles"]][:3] == ["wsabie", "knn-embedding", "awe"]
 
 
 def test_a_sample_is_the_first_rows_of_aligned_parts(run: ExistingRun, digits_run: Path) -> None:

@@ -106,10 +106,15 @@ def _best_candidates(block: Block, embedding: NDArray[np.float32], model: Model,
         part = slice(start, start + chunk)
         f[part] = np.einsum("ed,ed->e", embedding[row[part]], model.V[label[part]])
     f = gate.of(affinity.data) * (f + np.float32(model.offset))
-    rankable = entry_positions(block.seen, row, label) < 0
-    row, label, f = row[rankable], label[rankable], f[rankable]
-    order = np.lexsort((label, -f, row))
-    ranked, first = np.unique(row[order], return_index=True)
+    f[entry_positions(block.seen, row, label) >= 0] = -np.inf
     best = np.full(len(block), -1, dtype=np.intp)
-    best[ranked] = label[order][first]
+    ranked = np.flatnonzero(np.diff(affinity.indptr))
+    if not len(ranked):
+        return best
+    # Labels ascend within a row, so that the first of the highest is the smallest of those that tie.
+    highest = np.full(len(block), -np.inf, dtype=f.dtype)
+    highest[ranked] = np.maximum.reduceat(f, affinity.indptr[ranked])
+    of_highest = np.flatnonzero((f == highest[row]) & (f > -np.inf))
+    found, first = np.unique(row[of_highest], return_index=True)
+    best[found] = label[of_highest[first]]
     return best

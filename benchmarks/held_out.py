@@ -1,6 +1,6 @@
 """LightFM where items of every user are held out (`data.hold_out`): its WARP on the users of a run's examples.
 
-    python -m benchmarks.held_out RUN --lightfm=PYTHON [--epochs=20] [--seeds=3]
+    python -m benchmarks.held_out RUN --lightfm=PYTHON [--epochs=20] [--seeds=3] [--rate=0.05 --rate=0.1]
 
 The rate is chosen by the first seed and the epoch by every seed on validation. x is a one-hot user, LightFM's default;
 what a user has in train is not ranked in validation, nor what is in either of them in test.
@@ -47,19 +47,19 @@ def users_of(run: RunDirectory) -> Arrays:
 @click.option("--lightfm", type=click.Path(exists=True), required=True, help="the interpreter of its environment")
 @click.option("--epochs", default=20)
 @click.option("--seeds", default=3)
-@click.option("--rate", type=float, help="one that was chosen before")
-def main(run: str, lightfm: str, epochs: int, seeds: int, rate: float | None) -> None:
+@click.option("--rate", "rates", type=float, multiple=True, default=RATES, show_default=True)
+def main(run: str, lightfm: str, epochs: int, seeds: int, rates: tuple[float, ...]) -> None:
     """Train LightFM on the users of RUN's examples."""
     peer = LightFM(Path(lightfm))
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "users.npz"
         np.savez(data, **users_of(RunDirectory(run)))
-        if rate is None:
-            found = {one: peer.train(data, one, epochs, seed=0) for one in RATES}
-            for one, lines in found.items():
-                say(rate=one, validation=best_validation(lines), best_epoch=best_epoch(lines))
-            rate = max(found, key=lambda one: best_validation(found[one]))
-        tests = [peer.train(data, rate, epochs, seed)[-1] for seed in range(seeds)]
+        found = {rate: peer.train(data, rate, epochs, seed=0) for rate in rates}
+        for rate, lines in found.items():
+            say(rate=rate, validation=best_validation(lines), best_epoch=best_epoch(lines))
+        rate = max(found, key=lambda one: best_validation(found[one]))
+        others = [peer.train(data, rate, epochs, seed) for seed in range(1, seeds)]
+        tests = [lines[-1] for lines in (found[rate], *others)]
         for name in tests[0]:
             values = [test[name] for test in tests]
             say(rate=rate, **{name: float(np.mean(values)), "spread": max(values) - min(values)})

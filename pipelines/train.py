@@ -59,11 +59,10 @@ def train_settings(
     and its warm start's rate are taken over.
 
     A training that begins with another model at iteration 0 is a warm start at the full rate: what is new in it has no
-    accumulators yet.
+    accumulators yet. No other key of a warm start is of iteration 0, whose model stands when one is changed.
     """
     section = config.train
-    begins = iteration == 0 and section.init_from is not None
-    warm_rate = 1.0 if begins else section.warm_rate
+    warm_rate = section.warm_rate if iteration else 1.0
     if selected is not None and selected["warm_rate"] is not None:
         warm_rate = selected["warm_rate"]
     return TrainSettings(
@@ -75,7 +74,7 @@ def train_settings(
         batch=section.batch,
         epochs=section.epochs if selected is None else int(selected["best_epoch"]),
         patience=section.patience,
-        warm_start=section.warm_start or begins,
+        warm_start=section.warm_start if iteration else section.init_from is not None,
         warm_rate=warm_rate,
         offset=config.affinity.offset if iteration and config.affinity.joint is None else 0.0,
         leave_one_out=bool(facts["history"]),

@@ -10,6 +10,7 @@ and 128 MiB of scores.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -302,7 +303,7 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
         microseconds = _microseconds(table, f"rank {method} {split.split}")
         if method == "knn":  # one search for all splits
             microseconds += _microseconds(table, "search") * rows / max(1, joined)
-        reached = _reached_bytes(split.ranker, iteration, base)
+        reached = _reached_bytes(split.ranker, context.config.affinity if iteration else None, base)
         write_cost(context, lane, iteration, method, split.split, Cost(microseconds / 1e6, reached))
 
 
@@ -310,15 +311,30 @@ def _microseconds(table: Mapping[str, Any], kernel: str) -> float:
     return float(table.get(f"{kernel}_us", {"sum": 0})["sum"])
 
 
-def _reached_bytes(ranker: Ranker, iteration: int, base: Sequence[VectorDataset]) -> int:
-    """Bytes that one query has to reach: the model, and of the base what neighbours are found by, x or Ux."""
-    labels, rows = ranker.labels.rows, sum(dataset.manifest.rows for dataset in base)
+def _reached_bytes(ranker: Ranker, affinity: Affinity | None, base: Sequence[VectorDataset]) -> int:
+    """Bytes that one query has to reach: the model, and what G is made of where an iteration has a G that is stored."""
+    labels = ranker.labels.rows
     if ranker.method == "popularity":
         return 8 * labels
     if ranker.method == "knn":
-        return sum(part.bytes for dataset in base for part in dataset.manifest.parts)
+        return _bytes_of(base)
     if ranker.method in LINEAR:
         return 4 * (ranker.dimension + 1) * labels
-    model = model_bytes(ranker.model, ranker.dimension, labels)
-    embeddings = 4 * int(ranker.model.facts["settings"]["D"]) * rows
-    return model + embeddings if iteration else model
+    beside = 0 if affinity is None else _bytes_for_affinity(affinity, int(ranker.model.facts["settings"]["D"]), base)
+    return model_bytes(ranker.model, ranker.dimension, labels) + beside
+
+
+def _bytes_for_affinity(affinity: Affinity, D: int, base: Sequence[VectorDataset]) -> int:
+    """Bytes of Ux or x of the base, or of a centroid and the labels of every leaf."""
+    rows = sum(dataset.manifest.rows for dataset in base)
+    if affinity.joint is not None:
+        return 0
+    if affinity.kind == "rbf":
+        return _bytes_of(base)
+    if affinity.kind == "cluster":
+        return 4 * (D + affinity.leaf_labels) * math.ceil(rows / affinity.leaf_rows)
+    return 4 * D * rows
+
+
+def _bytes_of(datasets: Sequence[VectorDataset]) -> int:
+    return sum(part.bytes for dataset in datasets for part in dataset.manifest.parts)

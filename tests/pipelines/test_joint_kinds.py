@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,15 @@ def fitted_twin(root: Path, kind: str, params: dict[str, Any]) -> AffinityWeight
     ids, x = (np.concatenate([one[i] for one in examples]) for i in range(2))
     y = sp.vstack([one[2] for one in examples])
     return AffinityWeightedEmbedding(**TRAINED, **CUT, kind=kind, kind_params=params).fit(x, y, ids=ids)
+
+
+def test_a_query_reaches_the_model_and_no_base(trained: Path, tmp_path: Path) -> None:
+    root = copied(trained, tmp_path)
+    made = context(root, "low-rank", **KINDS["low-rank"])
+    for stage in (train.main, annotate.main):
+        stage(made, lane(made), 1)
+    cost = json.loads((root / "log" / "rank-1-awe-test.json").read_text())
+    assert cost["bytes"] == 4 * (TRAINED["D"] + 2) * (FEATURES + LABELS)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "given pairs"])

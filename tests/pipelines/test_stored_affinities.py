@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 from awe_core.estimator import AffinityWeightedEmbedding
-from pipelines import affinity, embed, train
+from pipelines import affinity, annotate, embed, train
 from pipelines.errors import ConfigError
 from pipelines.example_blocks import read_examples
 from pipelines.filesystem import BeamFileSystem
@@ -81,6 +83,23 @@ def fitted_twin(root: Path, settings: dict[str, Any]) -> AffinityWeightedEmbeddi
     ids, x = (np.concatenate([one[i] for one in examples]) for i in range(2))
     y = sp.vstack([one[2] for one in examples])
     return AffinityWeightedEmbedding(**{**TRAINED, **CUT, **settings}).fit(x, y, ids=ids)
+
+
+@pytest.mark.parametrize("kind", ["knn", "rbf", "cluster"])
+def test_a_query_reaches_the_model_and_what_its_neighbours_are_found_by(
+    embedded: Path, tmp_path: Path, kind: str
+) -> None:
+    root = reweight(embedded, tmp_path / "run", 1, **KINDS.get(kind, {}))
+    made = context(root, 1, **KINDS.get(kind, {}))
+    (lane,) = made.run.lanes(made.config)
+    for stage in (train.main, annotate.main):
+        stage(made, lane, 1)
+    rows, D = made.examples("train").rows, TRAINED["D"]
+    x = sum(part.bytes for part in made.examples("train").parts)
+    leaves = math.ceil(rows / KINDS["cluster"]["leaf_rows"])
+    beside = {"knn": 4 * D * rows, "rbf": x, "cluster": 4 * (D + KINDS["cluster"]["leaf_labels"]) * leaves}
+    cost = json.loads((root / "log" / "rank-1-awe-test.json").read_text())
+    assert cost["bytes"] == 4 * D * (5 + LABELS) + beside[kind]
 
 
 @pytest.mark.parametrize("kind", KINDS)

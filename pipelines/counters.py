@@ -67,6 +67,8 @@ def totals(result: PipelineResult) -> dict[str, Any]:
             table[name] = table.get(name, 0) + (metric.result or 0)
     for metric in found["distributions"]:
         name, value = metric.key.metric.name, metric.result
+        if not value.count:  # Prism keeps one for a step that observed nothing
+            continue
         before = table.get(name, {"count": 0, "sum": 0, "min": value.min, "max": value.max})
         table[name] = {
             "count": before["count"] + value.count,

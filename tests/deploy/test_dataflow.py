@@ -161,7 +161,7 @@ def test_a_stage_is_a_template_with_its_steps_container_and_hint(
     used = {one.environment_id for one in found.pipeline.components.transforms.values() if one.spec.urn} - {""}
     assert len(used) == 1  # of two, the steps would run in two processes
     environment = environments[used.pop()]
-    assert int(environment.resource_hints[MIN_RAM]) >= 512 * 2**20
+    assert int(environment.resource_hints[MIN_RAM]) > PROCESS_BYTES
     assert beam_runner_api_pb2.DockerPayload.FromString(environment.payload).container_image == IMAGE
     images = {image["containerImage"] for pool in found.pools for image in pool["sdkHarnessContainerImages"]}  # type: ignore[attr-defined]
     assert images == {IMAGE}

@@ -7,6 +7,7 @@ A run that is not there leaves its rows out, and the command that makes it in.
 
 from __future__ import annotations
 
+import re
 import shlex
 import statistics
 import sys
@@ -67,7 +68,8 @@ class Run:
         if self.own_command is not None:
             return self.own_command
         seeds = ",".join(map(str, self.seeds))
-        flags = f' ARGS="{shlex.join(self.flags)}"' if self.flags else ""
+        escaped = re.sub(r'([\\"$`])', r"\\\1", shlex.join(self.flags))
+        flags = f' ARGS="{escaped}"' if self.flags else ""
         return f"make run CONFIG={self.config} RUN={self.run} SEEDS={seeds}{flags}"
 
     def directories(self, root: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from pipelines.ingestion.vocabulary import Vocabulary
 def history_block(blocks: Iterable[InteractionBlock], path: str, items: Vocabulary) -> RawBlock:
     """The users of one file as the rows of one block, in the order in which the file names them first.
 
+    A user's lines may stand anywhere in a file, so that all of it is held at once: cut files that are large by users.
     Items that the run does not know are among its rejects. Users that are text are keys, as in ingest.
     """
     met = list(blocks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,12 @@ def test_every_row_has_its_command_and_its_settings_and_a_run_that_is_missing_is
     ours = [line for line in written(root) if line.startswith("|")]
     assert "| awe (D = 8) | 30.00 | 25.00 | 20 | 3 | 2 |" in ours
     assert not any("gxf" in line for line in ours)
+
+
+def test_flags_come_through_the_shell_and_through_that_of_make() -> None:
+    flags = ["--affinity.kind=hybrid", '--evaluate.methods=["pamir","awe"]', "--data.root=a b's"]
+    run = tables.Run.of({"config": "c", "run": "r", "seeds": [0], "flags": flags})
+    assert shlex.split(shlex.split(run.command)[-1].removeprefix("ARGS=")) == flags
 
 
 def test_a_run_may_have_a_command_of_its_own_and_pairs_that_are_compared(

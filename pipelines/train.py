@@ -37,6 +37,7 @@ from pipelines.memory import Memory, held_beside_examples
 from pipelines.models import is_trained, load_model, model_facts, model_file, model_tensors
 from pipelines.origin import Origin, begin_with, find_origin
 from pipelines.pair_matrix import find_pairs
+from pipelines.progress import shown
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, spent, timed
 from schemas.errors import DataError
@@ -212,9 +213,10 @@ def _train_model(context: Context, lane: Lane, iteration: int) -> None:
             fitted: dict[str, Linear] = {}
             extra: dict[str, Any] = {}
             for method in baselines:
-                fitted[method], chosen = fit_baseline(
-                    method, fit, held_out, facts, selected, config.run.seed, settings.threads_used
-                )
+                with shown(f"{context.short(directory)}, {method}", None):
+                    fitted[method], chosen = fit_baseline(
+                        method, fit, held_out, facts, selected, config.run.seed, settings.threads_used
+                    )
                 extra |= chosen
         except (ValueError, FloatingPointError) as error:
             raise DataError(f"{directory}: {error}") from error

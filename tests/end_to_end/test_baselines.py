@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import cli, progress
 from tests.end_to_end.runs import DIGITS, awe, metrics
 
 METHODS = "['popularity','knn','ridge','one-vs-rest','pamir','wsabie','awe']"
@@ -50,3 +51,13 @@ def test_without_being_asked_for_they_are_not_fitted(tmp_path: Path) -> None:
     awe("run", f"--run={tmp_path}", *DIGITS, "--run.iterations=0")
     assert {method for _, _, method in metrics(tmp_path)} == {"popularity", "knn", "ridge", "wsabie"}
     assert not list(tmp_path.rglob("pamir*"))
+
+
+def test_a_log_says_that_they_are_being_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.001)
+    flags = [f"--run={tmp_path}", *DIGITS, "--run.iterations=0", "--evaluate.methods=['pamir','wsabie']"]
+    for stage in ("ingest", "train"):
+        cli.main([stage, *flags])
+    assert "model-0, pamir: " in capsys.readouterr().err

@@ -179,7 +179,7 @@ def _reweighting(store: Store, name: str, flags: tuple[str, ...]) -> subprocess.
 
 def _away_for_ten_seconds(store: Store, process: subprocess.Popen[str], reached: str) -> str:
     """As soon as there is an object below `reached`; what the run said until it ended well."""
-    _wait_for_objects(store, reached)
+    _wait_for_objects(store, reached, process)
     store.stop()
     back = threading.Timer(10, store.start)
     back.start()
@@ -211,7 +211,7 @@ def test_a_store_that_is_gone_for_good_ends_a_run_on_flink_in_one_line(
 
 def _gone_for_good(store: Store, process: subprocess.Popen[str], reached: str) -> None:
     """As soon as there is an object below `reached`, until the run has ended."""
-    _wait_for_objects(store, reached)
+    _wait_for_objects(store, reached, process)
     store.stop()
     try:
         _, words = process.communicate(timeout=1500)
@@ -246,8 +246,11 @@ def _ends_in_one_line(said: str, words: str) -> None:
     assert "Traceback" not in said
 
 
-def _wait_for_objects(store: Store, prefix: str) -> None:
-    deadline = time.monotonic() + 300
+def _wait_for_objects(store: Store, prefix: str, process: subprocess.Popen[str]) -> None:
+    """Until what the process writes is there."""
+    deadline = time.monotonic() + 1200
     while not store.holds(prefix):
-        assert time.monotonic() < deadline
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"nothing below {prefix}: {process.communicate()[1]}")
         time.sleep(0.1)

@@ -20,8 +20,8 @@ TRAINED = (
     *CUT,
     "--train.D=8",
     "--train.batch=64",
-    "--train.epochs=150",
-    "--train.patience=150",
+    "--train.epochs=80",
+    "--train.patience=80",
 )
 OFTEN = "--train.checkpoint_minutes=0.002"
 

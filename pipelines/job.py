@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
@@ -79,6 +80,8 @@ def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
         except (ValueError, ImportError) as error:
             raise ConfigError(f"--runner={runner}: {error}; ours are {', '.join(RUNNERS)}") from None
     options.view_as(StandardOptions).runner = name
+    # Beam would ask `pip freeze` at every job and send the list along, which nobody reads.
+    options.view_as(DebugOptions).add_experiment("disable_logging_submission_environment")
     return options
 
 
@@ -141,7 +144,7 @@ def _provision(options: PipelineOptions) -> ExtendedProvisionInfo:
 
 
 def _wait(result: PipelineResult) -> None:
-    """Wait for a job, and take it down with this process: a cluster would go on without whoever asked for it."""
+    """Wait for a job, and ask its runner to cancel it with this process: a cluster may go on without whoever asked."""
     try:
         result.wait_until_finish()
     except (SystemExit, KeyboardInterrupt):

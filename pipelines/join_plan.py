@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from numpy.typing import NDArray
 
+from awe_core.affinity import SAMPLE_ROWS
 from awe_core.knn import plan as planning
 from awe_core.knn.metric import Metric
 from awe_core.knn.plan import Asked, Plan, Rates
@@ -37,6 +37,7 @@ def plan_join(
     worker_bytes: int,
     metric: Metric = "euclidean",
     recall: float = 1.0,
+    sampled: int = 0,
 ) -> tuple[Plan, float]:
     """The plan to follow, and the seconds it will take; it and those not taken are said.
 
@@ -45,18 +46,20 @@ def plan_join(
     options : tell how many tasks run at once.
     worker_bytes : memory of a worker.
     recall : below 1 the base is joined with itself by lists.
+    sampled : rows of the base, at the most, that are joined with it once more.
 
     Raises ConfigError where no plan keeps to it.
     """
-    asked = _asked(fs, base, queries, n, options, worker_bytes, recall)
+    nonzeros = _nonzeros(fs, base)
+    asked = _asked(base, queries, n, options, worker_bytes, recall, nonzeros, sampled)
     try:
         several = planning.plans(asked)
     except ValueError as error:
         raise ConfigError(f"{error}; give the join more memory (--memory, or affinity.memory)") from None
-    rates = Rates()
+    rates = planning.rates_of(base[0].dimension, n, nonzeros)
     # The probe measures the exact join.
     guess = several[0].seconds(rates, asked.workers)
-    if guess > _WORTH_A_PROBE and not base[0].sparse and not asked.by_lists:
+    if guess > _WORTH_A_PROBE and nonzeros is None and not asked.by_lists:
         rates = _probe(fs, base, n, metric, asked.workers, min(_PROBE_SECONDS, _PROBE_SHARE * guess))
     if asked.own_process:
         rates = replace(rates, shuffle_bytes_per_second=planning.SHUFFLE_BYTES_PER_SECOND)
@@ -66,23 +69,24 @@ def plan_join(
 
 
 def _asked(
-    fs: FileSystem,
     base: Sequence[VectorDataset],
     queries: Sequence[VectorDataset],
     n: int,
     options: PipelineOptions,
     worker_bytes: int,
     recall: float,
+    nonzeros: float | None,
+    sampled: int,
 ) -> Asked:
     rows = sum(dataset.manifest.rows for dataset in base)
-    within = joins_itself(base, queries) and not base[0].sparse
+    within = joins_itself(base, queries) and nonzeros is None
     others = sum(dataset.manifest.rows for dataset in queries) - (rows if within else 0)
     by_lists = within and recall < 1
     return Asked(
         rows,
         within,
-        others,
-        _numbers_stored(fs, base),
+        others + min(rows, sampled),
+        base[0].dimension if nonzeros is None else planning.dense_dimension(nonzeros),
         n,
         _workers(options),
         worker_bytes,
@@ -92,18 +96,17 @@ def _asked(
     )
 
 
-def _numbers_stored(fs: FileSystem, base: Sequence[VectorDataset]) -> int:
-    """The dimension of dense rows that would take as many bytes as the base's; rows are well mixed, so one block tells.
-
-    A number of a dense row takes 4 bytes and 4 more in its augmented copy, a value of a sparse row 8 and 12 in float64.
-    """
+def _nonzeros(fs: FileSystem, base: Sequence[VectorDataset]) -> float | None:
+    """Values of a row of the base where it is sparse: rows are well mixed, so one block tells. None where dense."""
+    if not base[0].sparse:
+        return None
     found = next(((dataset, part) for dataset in base for part in dataset.manifest.parts if part.rows), None)
-    if not base[0].sparse or found is None:
-        return base[0].dimension
+    if found is None:
+        return 0.0
     dataset, part = found
     with PartReader(fs, dataset.directory, part) as reader:
         vectors = dataset.vectors(reader, 0)
-    return max(1, math.ceil(20 / 8 * vectors.nnz / vectors.shape[0]))  # type: ignore[union-attr]
+    return float(vectors.nnz / vectors.shape[0])  # type: ignore[union-attr]
 
 
 def _in_process(options: PipelineOptions) -> bool:
@@ -120,10 +123,13 @@ def shards_of(
     options: PipelineOptions,
     recall: float = 1.0,
 ) -> tuple[int, int]:
-    """(shards of an affinity's join, bytes that a worker holds): what was asked for and may be used, or the plan's."""
+    """(shards of an affinity's join, bytes that a worker holds): what was asked for and may be used, or the plan's.
+
+    The sample that the median is of is joined with the base too.
+    """
     if settings.shards is not None:
         return settings.shards, settings.memory
-    plan, _ = plan_join(fs, base, queries, settings.n, options, settings.memory, recall=recall)
+    plan, _ = plan_join(fs, base, queries, settings.n, options, settings.memory, recall=recall, sampled=SAMPLE_ROWS)
     return plan.shards, plan.worker_bytes
 
 

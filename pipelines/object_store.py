@@ -6,8 +6,12 @@ three requests, and on a connection that is refused either gives up at once or g
 
 from __future__ import annotations
 
+import hashlib
+import os
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -39,8 +43,35 @@ _CONFIG = Config(
 _PIECES = TransferConfig(multipart_threshold=64 * 2**20, multipart_chunksize=64 * 2**20, use_threads=False)
 _MOST_DELETED = 1000
 
-_LOST: set[str] = set()
-"""Stores that were waited for in vain: until one answers again, what else is asked of it is asked once."""
+
+class _Lost:
+    """A store's mark on this machine's scratch: somebody has just waited for it in vain.
+
+    Until it answers again what else is asked of it is asked once, by other processes too: a runner that starts a failed
+    task anew, as Flink does, starts it in new ones. A mark counts as long as a store is waited for; where none can be
+    left, the store is waited for again.
+    """
+
+    def __init__(self, store: str) -> None:
+        name = hashlib.sha256(store.encode()).hexdigest()[:16]
+        self._path = os.path.join(tempfile.gettempdir(), f"awe-lost-{os.getuid()}-{name}")
+
+    def __bool__(self) -> bool:
+        try:
+            found = os.lstat(self._path)
+        except OSError:
+            return False
+        return found.st_uid == os.getuid() and time.time() - found.st_mtime < WAIT_SECONDS
+
+    def mark(self) -> None:
+        with suppress(OSError):
+            file = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+            os.utime(file)
+            os.close(file)
+
+    def clear(self) -> None:
+        with suppress(OSError):
+            os.unlink(self._path)
 
 
 @lru_cache(4)
@@ -112,15 +143,16 @@ def _asked(path: str, request: Callable[[Any], T]) -> T:
     """
     client = _connected(path)
     store = str(client.meta.endpoint_url)
+    lost = _Lost(store)
     try:
-        found = request(client) if store in _LOST else _waiting(request)(client)
+        found = request(client) if lost else _waiting(request)(client)
     except (BotoCoreError, ClientError, S3UploadFailedError) as error:
         if _may_pass(error):
-            _LOST.add(store)
+            lost.mark()
         else:
-            _LOST.discard(store)
+            lost.clear()
         raise _worded(path, store, _cause(error)) from error
-    _LOST.discard(store)
+    lost.clear()
     return cast(T, found)
 
 

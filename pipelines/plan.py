@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.config import Config, load_config
+from pipelines.config import Config, Data, load_config
 from pipelines.errors import ConfigError
 from pipelines.filesystem import BeamFileSystem
-from pipelines.plan_speeds import START_SECONDS, built_in, logged, probed, say_speeds
+from pipelines.plan_speeds import START_SECONDS, built_in, kept, logged, probed, say_speeds
 from pipelines.run_directory import RunDirectory
 from pipelines.run_plan import PROCESS_BYTES, Cluster, Run, Speeds, StagePlan, run_plan
 from pipelines.train import train_settings
@@ -54,7 +54,8 @@ def main(request: Request) -> str:
     """
     fs = BeamFileSystem()
     found = {} if request.root is None else _counts_of(fs, request.root)
-    run = _run({**_DEFAULTS, **found, **request.counts}, request.cluster)
+    counted = {} if request.root is None or request.counts else _counts_of_affinity(fs, request.root)
+    run = _run({**_DEFAULTS, **found, **counted, **request.counts}, request.cluster)
     if run.labels_a_row > run.labels:
         raise ConfigError(f"a row cannot have {run.labels_a_row:g} of {run.labels} labels; give --labels that fit")
     speeds, source = built_in(request.runner)
@@ -99,15 +100,27 @@ def _counts_of(fs: BeamFileSystem, root: str) -> dict[str, Any]:
     train = manifests["train"]
     settings = train_settings(config, 0, train.facts, None)
     values, labels = _lengths(fs, directory.examples("train"), train)
+    surveyed = kept(fs, directory.path("log", "ingest-survey.json"))
+    iterations = range(config.run.iterations + 1)
     return {
         **{split: manifest.rows for split, manifest in manifests.items()},
         "dimension": int(train.facts["dimension"]),
-        "nonzeros": max(1, round(values)) if train.facts["sparse"] else None,
+        "nonzeros": values if train.facts["sparse"] else None,
         "D": settings.D,
         "labels": int(train.facts["labels"]),
         "labels_a_row": labels,
+        "methods": tuple(dict.fromkeys(method for t in iterations for method in config.methods(t, train.facts))),
+        **({} if surveyed is None else {"files": surveyed["counters"]["files_surveyed"]}),
         **_settings(config),
     }
+
+
+def _counts_of_affinity(fs: BeamFileSystem, root: str) -> dict[str, Any]:
+    """What only the affinity of a run tells, of that run alone."""
+    made = kept(fs, fs.join(root, "log", "affinity-1.json"))
+    if made is None:
+        return {}
+    return {"candidates_found": made["counters"]["candidates"] / made["counters"]["rows_reweighted"]}
 
 
 def _settings(config: Config) -> dict[str, Any]:
@@ -126,7 +139,17 @@ def _settings(config: Config) -> dict[str, Any]:
         "rows_per_part": config.data.rows_per_part,
         "block_rows": config.data.block_rows,
         "train_bytes": config.train.memory,
+        "threads": config.train.threads,
+        "text": not _holds_arrays(config.data),
+        "refit": config.train.refit,
+        "every_label": config.affinity.bias > 0,
     }
+
+
+def _holds_arrays(data: Data) -> bool:
+    """Whether the raw files are no text, by their format or else by the name of the first."""
+    first = data.train[0] if isinstance(data.train, list) else data.train
+    return (data.format or str(first).rpartition(".")[2]) in ("npz", "parquet", "digits")
 
 
 def _lengths(fs: BeamFileSystem, directory: str, manifest: Manifest) -> tuple[float, float]:

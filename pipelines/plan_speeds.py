@@ -14,19 +14,23 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
+from awe_core.affinity import SAMPLE_ROWS
 from awe_core.arranged import ArrangedBlocks
 from awe_core.examples import Block
-from awe_core.knn.plan import SHUFFLE_BYTES_PER_SECOND, Rates
+from awe_core.knn.plan import SHUFFLE_BYTES_PER_SECOND, Rates, rates_of
 from awe_core.knn.probe import probe
 from awe_core.settings import TrainSettings
 from awe_core.trainer import train
-from pipelines.run_plan import Run, Speeds, flops_of_pair
+from pipelines.run_plan import Run, Speeds, flops_of_pair, rates_of_affinity
 from schemas import convert, tables
 from schemas.filesystem import FileSystem, LocalFileSystem, read_bytes
 from schemas.parts import PartReader, PartWriter
 
-START_SECONDS = {"in-process": 1.0, "multi-processing": 8.0, "prism": 8.0, "flink": 14.0, "dataflow": 240.0}
+START_SECONDS = {"in-process": 0.5, "multi-processing": 8.0, "prism": 8.0, "flink": 14.0, "dataflow": 240.0}
 """Of a job, by runner, before its own work (docs/scaling.md); Dataflow's few minutes are its documentation's."""
+
+_FIRST_SECONDS = {"flink": 10.0}
+"""Of the first job on a cluster, beyond those after it: 8 to 11 s, in which it loads what they find loaded."""
 
 _PROBED_ROWS, _PROBED_SECONDS = 20_000, 8.0
 
@@ -34,7 +38,7 @@ _PROBED_ROWS, _PROBED_SECONDS = 20_000, 8.0
 def built_in(runner: str) -> tuple[Speeds, str]:
     """The benchmarks' figures, and what is said of them."""
     source = "speeds: built in, of one core of 2020 or later (docs/scaling.md)"
-    speeds = Speeds(start_seconds=START_SECONDS[runner])
+    speeds = Speeds(start_seconds=START_SECONDS[runner], first_seconds=_FIRST_SECONDS.get(runner, 0.0))
     if runner != "in-process":
         speeds = replace(speeds, shuffle_bytes_per_second=SHUFFLE_BYTES_PER_SECOND)
     return speeds, source
@@ -49,15 +53,15 @@ def logged(fs: FileSystem, root: str, run: Run, cores: int, speeds: Speeds) -> t
     cores : of the machine that trained.
     """
     told = []
-    joined = _json(fs, fs.join(root, "log", "affinity-1.json"))
+    joined = kept(fs, fs.join(root, "log", "affinity-1.json"))
     if joined is not None and "search_us" in joined["counters"]:  # clusters have no join
-        dimension = run.joined_dimension
-        rates = _join_rates(joined["counters"], speeds.join_rates(dimension))
-        speeds = replace(speeds, join=rates, join_dimension=dimension)
+        of_it, sampled = rates_of_affinity(run), min(run.lanes[-1].train, SAMPLE_ROWS)
+        speeds = replace(speeds, join=_join_rates(joined["counters"], sampled, of_it), of_join=of_it)
         told.append("the join's")
-    epochs = [epoch for epoch in _json(fs, fs.join(root, "model-0", "history.json")) or [] if epoch["pairs"]]
+    epochs = [epoch for epoch in kept(fs, fs.join(root, "model-0", "history.json")) or [] if epoch["pairs"]]
     if epochs:  # the first may have compiled what it needs
-        speeds = _of_pair(speeds, cores * min(epoch["seconds"] / epoch["pairs"] for epoch in epochs), run)
+        quickest = min(epoch["seconds"] / epoch["pairs"] for epoch in epochs)
+        speeds = _of_pair(speeds, (run.threads or cores) * quickest, run)
         told.append("the trainer's")
     if not told:
         return speeds, f"speeds: built in; {root} has no logs of a join or a training"
@@ -70,23 +74,26 @@ def probed(run: Run, cores: int, speeds: Speeds) -> tuple[Speeds, str]:
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((min(_PROBED_ROWS, max(2, run.train)), run.D), dtype=np.float32)
     join = probe(vectors, run.n, max(2, run.train), cores, seconds=_PROBED_SECONDS)
-    speeds = replace(speeds, join=join, join_dimension=run.D, bytes_per_second=_bytes_per_second(vectors))
+    speeds = replace(speeds, join=join, of_join=rates_of(run.D, run.n), bytes_per_second=_bytes_per_second(vectors))
     speeds = _of_pair(speeds, _seconds_of_pair(run, rng), run)
     return speeds, f"speeds: measured on this machine, on Gaussian rows, in {time.monotonic() - start:.0f} s"
 
 
-def _json(fs: FileSystem, path: str) -> Any:
+def kept(fs: FileSystem, path: str) -> Any:
+    """What a run has kept there as JSON; None where nothing can be read."""
     try:
         return json.loads(read_bytes(fs, path))
     except (FileNotFoundError, ValueError):
         return None
 
 
-def _join_rates(counters: dict[str, Any], rates: Rates) -> Rates:
-    """What a pair cost, of the seconds that shards were searched in, without what is built in for the rows."""
-    searched, rows = counters["search_us"]["sum"] / 1e6, counters["rows_reweighted"]
+def _join_rates(counters: dict[str, Any], sampled: int, rates: Rates) -> Rates:
+    """What is built in, in the proportion in which the search of the shards took longer."""
+    rows = counters["rows_reweighted"] + sampled
     linear = rows * (rates.per_row + len(counters["base_shards"]) * rates.per_shard)
-    return replace(rates, per_pair=max(searched - linear, searched / 10) / counters["tiles_rows"])
+    factor = counters["search_us"]["sum"] / 1e6 / (counters["tiles_rows"] * rates.per_pair + linear)
+    per_pair, per_row, per_shard = (factor * rate for rate in (rates.per_pair, rates.per_row, rates.per_shard))
+    return replace(rates, per_pair=per_pair, per_row=per_row, per_shard=per_shard)
 
 
 def _of_pair(speeds: Speeds, seconds: float, run: Run) -> Speeds:
@@ -138,5 +145,5 @@ def say_speeds(speeds: Speeds) -> Sequence[str]:
         f"{1e6 * speeds.seconds_a_pair:.1f} µs a pair trained",
         f"{speeds.bytes_per_second / 1e6:.0f} MB/s",
         f"{speeds.shuffle_bytes_per_second / 1e6:.0f} MB/s shuffled",
-        f"{speeds.start_seconds:.0f} s a job",
+        f"{speeds.start_seconds:g} s a job",
     ]

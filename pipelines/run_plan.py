@@ -1,11 +1,12 @@
 """What every stage of a run will do, move, hold and take: pure, from counts alone.
 
     seconds = jobs · start + (flops / flops_per_second + bytes / bytes_per_second
-              + shuffled / shuffle_bytes_per_second) / tasks at once,
+              + shuffled / shuffle_bytes_per_second + weighed and ranked labels) / tasks at once,
 
-and for a join what `awe_core.knn.plan` says. Bytes are of Parquet parts before compression, which the vectors do not
-yield to: what is read, what is written, and what crosses a shuffle. FLOPs are those of products alone, two a
-multiplication and addition; what goes around them is in the rate.
+and for a join what `awe_core.knn.plan` says. With `train.refit` what comes after ingest is made twice, once a lane.
+Bytes are of Parquet parts before compression, which the vectors do not yield to: what is read, what is written, and
+what crosses a shuffle. FLOPs are those of products alone, two a multiplication and addition; what goes around them is
+in the rate. Of the baselines ridge is counted; PAMIR and One-vs-Rest, which have to be asked for, are not.
 
 A worker is a machine or container of some cores, with a task a core. Python processes share no more than a shard's
 mapped files: each task is counted with a process and a share of the memory of its own.
@@ -15,15 +16,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from awe_core.affinities.cluster import BRANCHES, SAMPLED
 from awe_core.affinities.joint import OfScore
 from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind
 from awe_core.affinities.stored import OF_EMBEDDING, StoredKind
 from awe_core.affinity import SAMPLE_ROWS
-from awe_core.knn.plan import Asked, Plan, Rates, TooLittleMemory, neighbour_bytes, plans
+from awe_core.knn.plan import (
+    Asked,
+    Plan,
+    Rates,
+    TooLittleMemory,
+    dense_dimension,
+    neighbour_bytes,
+    plans,
+    rates_of,
+)
 from awe_core.pooled import POOL_LABELS
+from awe_core.ridge import BYTES_AT_MOST, PENALTIES, bytes_needed
 from awe_core.samplers import FIRST_DRAWS, choose_sampler
 from pipelines.memory import STEP_BYTES, UNDER_WAY, model_bytes
 
@@ -43,11 +54,32 @@ _SCORES_BYTES = 128 * 2**20
 _TRAINERS_BYTES_PER_SECOND = 1.2e9
 """A block of examples, read out of core and checked, of a second of CPU (docs/trainer.md)."""
 
+_TRAINING_SECONDS = 0.8
+"""Of a training beside its pairs: what it checks before and after, and keeps in between."""
+
 _SHUFFLED_COPIES = 5
 """Of what crosses a shuffle, where the in-process runner hands it over (docs/join.md)."""
 
 _LABEL_COPIES = 4
 """Of the base's label lists, while they become mapped files (`pipelines.neighbour_affinity`)."""
+
+_SECONDS_A_LINE, _SECONDS_A_WORD = 100e-6, 2e-6
+"""Of a row of raw text, and of every value and label in it, where they become arrays."""
+
+_JOIN_STEPS_SECONDS = 1.5
+"""Of a join's steps beyond those of another job, whatever it joins: there are some forty of them."""
+
+_SECONDS_A_SCORE = 10e-9
+"""Of a thread that finds the k best among the scores of all labels (`awe_core.ranking`)."""
+
+_SECONDS_A_CANDIDATE, _SECONDS_A_COORDINATE = 300e-9, 3e-9
+"""Of a candidate: sorted; and of its V gathered for a product that no matrix has."""
+
+_SECONDS_A_NEIGHBOUR, _SECONDS_A_NEIGHBOURS_LABEL = 100e-9, 150e-9
+"""Of a neighbour weighed, and of each of its labels, added up (`awe_core.affinities.neighbour_labels`)."""
+
+
+_LATER = ("knn-embedding", "gxf", "awe")
 
 
 @dataclass(frozen=True)
@@ -69,16 +101,21 @@ class Run:
     folds : of the training rows, where the kind has them; 0 or 1 for none.
     near_labels : of a label, by the latent RBF.
     leaf_rows, leaf_labels : of the clusters.
-    files : of raw data: a file is read by one task.
+    files, text : of raw data: a file is read by one task; whether it holds words, and no arrays.
     rows_per_part, block_rows : as the data are cut.
     train_bytes : `train.memory`.
+    threads : of the trainer; None for one a core.
+    refit : whether, after all that is chosen on validation, all is made again of train and validation.
+    every_label : whether awe and gxf rank labels without affinity too, as with `affinity.bias`.
+    methods : that rank, of all iterations.
+    candidates_found : labels that a row has an affinity to, where a run has counted them.
     """
 
     train: int
     validation: int
     test: int
     dimension: int
-    nonzeros: int | None
+    nonzeros: float | None
     D: int
     labels: int
     labels_a_row: float
@@ -97,6 +134,20 @@ class Run:
     rows_per_part: int = 16384
     block_rows: int = 1024
     train_bytes: int = 2**30
+    threads: int | None = None
+    refit: bool = False
+    every_label: bool = False
+    methods: tuple[str, ...] = ("popularity", "knn", "ridge", "wsabie", "knn-embedding", "gxf", "awe")
+    candidates_found: float | None = None
+    text: bool = False
+
+    @property
+    def lanes(self) -> tuple[Run, ...]:
+        """The passes from train to evaluate, each as a run (`pipelines.run_directory.Lane`)."""
+        if not self.refit:
+            return (self,)
+        selection = replace(self, test=0, refit=False)
+        return selection, replace(selection, train=self.train + self.validation, validation=0, test=self.test)
 
     @property
     def stored(self) -> int:
@@ -114,14 +165,15 @@ class Run:
         return self.folds if self.folds > 1 and self.stored and self.kind in OF_EMBEDDING else 0
 
     @property
-    def joined_dimension(self) -> int:
-        """Of the vectors whose neighbours G is made of."""
-        return self.width if self.kind == "rbf" else self.D
+    def first_methods(self) -> list[str]:
+        """Of iteration 0; ridge where its matrices are not too large."""
+        left_out = {*_LATER, *(["ridge"] if bytes_needed(self.dimension, self.labels) > BYTES_AT_MOST else [])}
+        return [method for method in self.methods if method not in left_out]
 
     @property
-    def later_methods(self) -> int:
-        """Methods of an iteration that has an affinity: knn-embedding, gxf and awe, or the last alone."""
-        return 3 if self.stored else 1
+    def later_methods(self) -> list[str]:
+        """Of an iteration that has an affinity; where it is learnt jointly awe alone."""
+        return [method for method in self.methods if method in (_LATER if self.stored else ("awe",))]
 
     @property
     def rows(self) -> int:
@@ -132,7 +184,7 @@ class Run:
         return self.validation + self.test
 
     @property
-    def width(self) -> int:
+    def width(self) -> float:
         """Values of x that a product meets."""
         return self.dimension if self.nonzeros is None else self.nonzeros
 
@@ -148,6 +200,8 @@ class Run:
     @property
     def candidates(self) -> float:
         """Labels of a leaf; or of n neighbours, if they were drawn from all: those of near ones coincide more."""
+        if self.candidates_found is not None:
+            return self.candidates_found
         if self.kind == "cluster":
             return min(self.leaf_labels, self.labels)
         drawn = self.n * self.labels_a_row * (1 + self.near_labels if self.kind == "latent-rbf" else 1)
@@ -192,6 +246,9 @@ class Cluster:
         return self.worker_bytes // self.cores
 
 
+_RATES = Rates()
+
+
 @dataclass(frozen=True)
 class Speeds:
     """What one core does in a second.
@@ -200,31 +257,33 @@ class Speeds:
 
     Attributes
     ----------
-    join, join_dimension : of the join, for vectors of so many dimensions.
+    join, of_join : a join's rates here, and what is built in for the same vectors: others cost in proportion.
     flops_per_second : of the trainer's and the rankers' products, with all that goes around them.
     seconds_a_pair : of the trainer, beside the products.
     bytes_per_second : read, checked and decoded, or encoded and written.
     shuffle_bytes_per_second : through a shuffle; one process hands over in memory.
     start_seconds : of a job before its own work.
+    first_seconds : of a cluster's first job beyond that.
     """
 
-    join: Rates = field(default_factory=Rates)
-    join_dimension: int = 128
+    join: Rates = _RATES
+    of_join: Rates = _RATES
     flops_per_second: float = 35e9
     seconds_a_pair: float = 1.5e-6
     bytes_per_second: float = 120e6
     shuffle_bytes_per_second: float = 120e6
-    start_seconds: float = 1.0
+    start_seconds: float = 0.5
+    first_seconds: float = 0.0
 
-    def join_rates(self, dimension: int) -> Rates:
-        """For vectors of another dimension: of a pair of 128 seven tenths are the product (docs/scaling.md)."""
-        factor = _pair_cost(dimension) / _pair_cost(self.join_dimension)
-        per_pair, shuffle = self.join.per_pair * factor, self.shuffle_bytes_per_second
-        return replace(self.join, per_pair=per_pair, shuffle_bytes_per_second=shuffle)
-
-
-def _pair_cost(dimension: int) -> float:
-    return 0.3 + 0.7 * dimension / 128
+    def join_rates(self, built_in: Rates) -> Rates:
+        """For vectors of other dimensions, of which this is built in."""
+        return replace(
+            built_in,
+            per_pair=built_in.per_pair * self.join.per_pair / self.of_join.per_pair,
+            per_row=built_in.per_row * self.join.per_row / self.of_join.per_row,
+            per_shard=built_in.per_shard * self.join.per_shard / self.of_join.per_shard,
+            shuffle_bytes_per_second=self.shuffle_bytes_per_second,
+        )
 
 
 @dataclass(frozen=True)
@@ -256,42 +315,76 @@ def run_plan(run: Run, cluster: Cluster, speeds: Speeds) -> list[StagePlan]:
 
     Raises ValueError where one does not fit into a worker; its line says what would.
     """
-    return [stage(run, cluster, speeds) for stage in _stages(run)]
+    return [
+        _ingest(run, cluster, speeds),
+        *(_together([stage(lane, cluster, speeds) for lane in run.lanes]) for stage in _stages(run)),
+    ]
+
+
+def _together(lanes: Sequence[StagePlan]) -> StagePlan:
+    """One stage of lanes that run one after the other."""
+    return StagePlan(
+        lanes[0].name,
+        sum(lane.flops for lane in lanes),
+        sum(lane.shuffle_bytes for lane in lanes),
+        sum(lane.read_bytes for lane in lanes),
+        sum(lane.written_bytes for lane in lanes),
+        max(lane.worker_bytes for lane in lanes),
+        sum(lane.seconds for lane in lanes),
+        tuple(join for lane in lanes for join in lane.joins),
+    )
 
 
 def _ingest(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
-    """Raw files are taken to be as large as the examples; they are surveyed, then read again for the rows of parts."""
+    """Raw files are taken to be as large as the examples; they are surveyed, then read again for the rows of parts, by
+    Python: threads of one process take turns. It has the first job of all.
+    """
     size = run.rows * run.example_bytes
     part = _GATHERED_COPIES * min(run.rows, run.rows_per_part) * run.example_bytes
-    return _stage("ingest", 2, 0.0, size, 2 * size, size, part, cluster, speeds, at_once=run.files)
+    at_once = 1 if cluster.in_process else run.files
+    parsed = _SECONDS_A_LINE + _SECONDS_A_WORD * (run.width + run.labels_a_row) if run.text else 0.0
+    stage = _stage("ingest", 2, 0.0, size, 2 * size, size, part, cluster, speeds, at_once, run.rows * parsed)
+    return replace(stage, seconds=stage.seconds + speeds.first_seconds)
 
 
 def _train(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     """One machine. Ux and its gradient are 4 · x · D a pair; scores are those of the sampler (`awe_core.samplers`).
+    Validation is ranked after every epoch.
 
     Examples beyond `train.memory` are read again every epoch. Two trainings more at the most are held than one has.
     """
     pairs = run.epochs * run.train * run.labels_a_row
     alone = max(1, run.fold_models)  # F models see F − 1 times the pairs of one, beside the model of all
     later = 4 * run.width * run.D + 2 * run.D * run.candidates if run.stored else _flops_of_joint_pair(run)
-    flops = pairs * (alone * flops_of_pair(run) + run.iterations * later)
+    flops = pairs * (alone * flops_of_pair(run) + run.iterations * later) + _flops_of_ridge(run)
+    flops += run.epochs * run.validation * (_flops_to_rank(run, "wsabie") + run.iterations * _flops_to_rank(run, "awe"))
+    cores = min(cluster.cores, run.threads or cluster.cores)
     later_bytes = run.reweighted_bytes if run.stored else run.example_bytes
     model = model_bytes(run.dimension, run.labels, run.D, sums=True, started=run.iterations > 0)
     blocks = UNDER_WAY * run.block_rows * later_bytes
-    held = PROCESS_BYTES + model + STEP_BYTES * cluster.cores + blocks
+    held = PROCESS_BYTES + model + STEP_BYTES * cores + blocks
     kept = min(run.train * later_bytes, max(0.0, run.train_bytes - held))
     size = run.train * (alone * run.example_bytes + run.iterations * later_bytes)
     again = max(0.0, 1 - kept / max(1.0, run.train * later_bytes))
     read = size * (1 + (run.epochs - 1) * again)
-    written = (1 + run.fold_models + run.iterations) * 4 * run.D * (run.dimension + run.labels) * 2
+    trainings = 1 + run.fold_models + run.iterations
+    written = trainings * 4 * run.D * (run.dimension + run.labels) * 2
     busy = flops / speeds.flops_per_second + (alone + run.iterations) * pairs * speeds.seconds_a_pair
-    seconds = (busy + (read + written) / _TRAINERS_BYTES_PER_SECOND) / cluster.cores
+    seconds = trainings * _TRAINING_SECONDS + (busy + (read + written) / _TRAINERS_BYTES_PER_SECOND) / cores
     if held > cluster.worker_bytes:
         raise ValueError(
             f"train runs on one machine and needs {_gib(held)} there, which has {_gib(cluster.worker_bytes)}: give it "
             f"--memory={_gib(held)}, or a smaller --embedding"
         )
     return StagePlan("train", flops, 0.0, read, written, held + kept, seconds)
+
+
+def _flops_of_ridge(run: Run) -> float:
+    """The scatter matrix, its eigenvectors and the solutions that validation chooses from; float64 counts twice."""
+    if "ridge" not in run.first_methods:
+        return 0.0
+    d, solutions = float(run.dimension), len(PENALTIES) if run.validation else 1
+    return 2 * (2 * run.train * run.width**2 + 9 * d**3 + 2 * d**2 * run.labels * solutions)
 
 
 def flops_of_pair(run: Run) -> float:
@@ -313,7 +406,7 @@ def _scored(run: Run) -> float:
     }[choose_sampler(run.labels, run.labels_a_row, FIRST_DRAWS, candidates_only=False)]
 
 
-def _scored_features(run: Run) -> int:
+def _scored_features(run: Run) -> float:
     """Features of x that a label is scored for: all, unless f is a function of their sum."""
     joint = JOINT_KINDS.get(run.kind)
     return 1 if joint is None or issubclass(joint, OfScore) else run.width
@@ -347,10 +440,11 @@ def _affinity(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     if run.kind == "cluster":
         return _leaves(run, cluster, speeds)
     joins = [_planned("affinity", asked, cluster) for asked in _affinity_joins(run, cluster)]
-    times = run.stored
+    times, of_x = run.stored, run.kind == "rbf"
     gathered = run.rows * neighbour_bytes(_affinity_joins(run, cluster)[0], run.n) + _sample_bytes(run)
-    vectors = 0.0 if run.kind == "rbf" else run.embedding_bytes
-    read = run.rows * (run.example_bytes + vectors) + cluster.tasks * run.train * 4 * run.labels_a_row
+    vectors = run.example_bytes if of_x else run.embedding_bytes
+    read = run.rows * (run.example_bytes + (0.0 if of_x else vectors))
+    read += run.train * (vectors + cluster.tasks * 4 * run.labels_a_row)  # the sample is of all parts
     return _stage(
         "affinity",
         times,
@@ -362,19 +456,22 @@ def _affinity(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
         cluster,
         speeds,
         at_once=_parts(run, run.rows),
+        beside=times * run.rows * _seconds_to_weigh(run) * (1 + run.near_labels if run.kind == "latent-rbf" else 1),
         joins=times * joins,
-        dimension=run.joined_dimension,
+        built_in=rates_of_affinity(run),
     )
 
 
 def _affinity_joins(run: Run, cluster: Cluster) -> list[Asked]:
-    """Of all with all; or of the others with the training rows, and of every fold with the other folds. Sparse x is
-    joined as other queries are.
+    """Of all with all; or of the others with the training rows, and of every fold with the other folds. Rows of sparse
+    x are joined with themselves as other queries are.
     """
-    sparse = run.kind == "rbf" and run.nonzeros is not None
+    if run.kind == "rbf" and run.nonzeros is not None:
+        others = _asked(run, cluster, of_x=True, within=False)
+        return [replace(others, query_rows=run.train + others.query_rows)]
     if not run.fold_models:
-        return [_asked(run, cluster, run.joined_dimension, within=not sparse)]
-    whole = _asked(run, cluster, run.D, within=False)
+        return [_asked(run, cluster, run.kind == "rbf", within=True)]
+    whole = _asked(run, cluster, of_x=False, within=False)
     own = run.train // run.fold_models
     base = max(1, run.train - own)
     fold = replace(whole, base_rows=base, query_rows=own + min(base, SAMPLE_ROWS), parts=_parts(run, run.train))
@@ -403,48 +500,84 @@ def _leaves(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
 
 
 def _annotate(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
-    """By popularity, knn on the features, ridge and Wsabie; then by G alone, G times the last f and G times f.
-
-    Or by the f that an affinity was learnt with.
-    """
-    asked = _asked(run, cluster, run.width, within=False)
-    by_model = 2.0 * run.D * run.width
-    first = 2.0 * run.width * run.labels + by_model + 2.0 * run.D * run.labels
-    later = 2 * (by_model + 2.0 * run.D * run.candidates)
-    if not run.stored:
-        later = by_model + 2.0 * run.D * run.labels * _scored_features(run)
+    """By the methods of iteration 0, with a join for knn on the features; then by those of the affinity."""
+    first, later = run.first_methods, run.later_methods
+    joins: list[Plan] = []
+    shuffled = 0.0
+    if "knn" in first:
+        asked = _asked(run, cluster, of_x=True, within=False)
+        joins.append(_planned("annotate", asked, cluster))
+        shuffled = run.ranked * neighbour_bytes(asked, run.n) + _sample_bytes(run)
+    flops = sum(_flops_to_rank(run, method) for method in first)
+    flops += run.iterations * sum(_flops_to_rank(run, method) for method in later)
+    beside = sum(_seconds_to_rank(run, method) for method in first)
+    beside += run.iterations * sum(_seconds_to_rank(run, method) for method in later)
     later_bytes = run.reweighted_bytes if run.stored else run.example_bytes
-    read = 4 * run.example_bytes + run.later_methods * run.iterations * later_bytes
-    models = 4 * (run.dimension + run.labels) * run.D * 2 + 4 * run.dimension * run.labels
+    read = run.ranked * (len(first) * run.example_bytes + len(later) * run.iterations * later_bytes)
+    read += run.train * run.example_bytes if joins else 0.0
+    models = 4 * (run.dimension + run.labels) * run.D * 2
+    models += 4 * run.dimension * run.labels if "ridge" in first else 0
     return _stage(
         "annotate",
         1 + run.iterations,
-        run.ranked * (first + run.iterations * later),
-        run.ranked * neighbour_bytes(asked, run.n) + _sample_bytes(run),
-        run.ranked * read,
-        run.ranked * (4 + run.later_methods * run.iterations) * run.predicted_bytes,
-        max(models + _SCORES_BYTES, _weighing_bytes(run)),
+        run.ranked * flops,
+        shuffled,
+        read,
+        run.ranked * (len(first) + len(later) * run.iterations) * run.predicted_bytes,
+        max(models + _SCORES_BYTES, _weighing_bytes(run) if joins else 0),
         cluster,
         speeds,
-        at_once=_parts(run, run.ranked),
-        joins=(_planned("annotate", asked, cluster),),
-        dimension=run.width,
+        at_once=_parts(run, run.ranked) * max(1, len(first)),
+        beside=run.ranked * beside,
+        joins=joins,
+        built_in=_built_in(run, of_x=True),
     )
 
 
+def _flops_to_rank(run: Run, method: str) -> float:
+    """A row's products."""
+    embedded, every = 2.0 * run.D * run.width, 2.0 * run.D * run.labels
+    if method in ("popularity", "knn", "knn-embedding"):
+        return 0.0
+    if method in ("ridge", "one-vs-rest", "pamir"):
+        return 2.0 * run.width * run.labels
+    if method == "wsabie":
+        return embedded + every
+    if not run.stored:
+        return embedded + every * _scored_features(run)
+    return embedded + (every if run.every_label else 2.0 * run.D * run.candidates)
+
+
+def _seconds_to_rank(run: Run, method: str) -> float:
+    """A row's labels weighed and sorted; where labels without affinity are ranked too, with their gates."""
+    if method in ("knn", "knn-embedding"):
+        return run.candidates * _SECONDS_A_CANDIDATE + (_seconds_to_weigh(run) if method == "knn" else 0.0)
+    if method not in _LATER or not run.stored:
+        return run.labels * _SECONDS_A_SCORE
+    if run.every_label:
+        return 3 * run.labels * _SECONDS_A_SCORE
+    return run.candidates * (_SECONDS_A_CANDIDATE + _SECONDS_A_COORDINATE * run.D)
+
+
+def _seconds_to_weigh(run: Run) -> float:
+    """A row's neighbours, label by label."""
+    return run.n * (_SECONDS_A_NEIGHBOUR + run.labels_a_row * _SECONDS_A_NEIGHBOURS_LABEL)
+
+
 def _evaluate(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
-    """Predictions beside ids and labels; what leaves a part is one row of sums."""
-    methods = 4 + run.later_methods * run.iterations
+    """Predictions beside ids and labels, a task a part and method; what leaves one is a row of sums."""
+    methods = len(run.first_methods) + len(run.later_methods) * run.iterations
     read = run.ranked * methods * (run.predicted_bytes + _ROW_BYTES + 4 * run.labels_a_row)
     held = 2 * run.block_rows * run.predicted_bytes
     return _stage(
-        "evaluate", 1 + run.iterations, 0.0, 0.0, read, 0.0, held, cluster, speeds, at_once=_parts(run, run.ranked)
+        "evaluate", 1 + run.iterations, 0.0, 0.0, read, 0.0, held, cluster, speeds, _parts(run, run.ranked) * methods
     )
 
 
 def _stages(run: Run) -> Iterator[Callable[[Run, Cluster, Speeds], StagePlan]]:
-    """An affinity that is learnt jointly has neither embeddings nor a G to store; that of x itself no embeddings."""
-    yield _ingest
+    """Those of a lane. An affinity that is learnt jointly has neither embeddings nor a G to store; that of x itself no
+    embeddings.
+    """
     yield _train
     if run.embedded:
         yield _embed
@@ -454,15 +587,26 @@ def _stages(run: Run) -> Iterator[Callable[[Run, Cluster, Speeds], StagePlan]]:
     yield _evaluate
 
 
-def _asked(run: Run, cluster: Cluster, dimension: int, within: bool) -> Asked:
-    """A join of what is ranked, and of the sample for the median, with the training rows: in tasks of a core and its
-    share of the memory.
+def rates_of_affinity(run: Run) -> Rates:
+    """What is built in for the vectors whose neighbours G is made of."""
+    return _built_in(run, run.kind == "rbf")
+
+
+def _built_in(run: Run, of_x: bool) -> Rates:
+    """The rates of a join of the features or of the embeddings."""
+    return rates_of(run.dimension, run.n, run.nonzeros) if of_x else rates_of(run.D, run.n)
+
+
+def _asked(run: Run, cluster: Cluster, of_x: bool, within: bool) -> Asked:
+    """A join of what is ranked, and of the sample for the median, with the training rows, by features or by
+    embeddings: in tasks of a core and its share of the memory.
     """
+    of_features = run.dimension if run.nonzeros is None else dense_dimension(run.nonzeros)
     return Asked(
         base_rows=run.train,
         within=within,
         query_rows=run.ranked + min(run.train, SAMPLE_ROWS),
-        dimension=dimension,
+        dimension=of_features if of_x else run.D,
         n=run.n,
         workers=cluster.tasks,
         worker_bytes=max(0, cluster.task_bytes - PROCESS_BYTES),
@@ -507,21 +651,23 @@ def _stage(
     cluster: Cluster,
     speeds: Speeds,
     at_once: int,
+    beside: float = 0.0,
     joins: Sequence[Plan] = (),
-    dimension: int = 128,
+    built_in: Rates = _RATES,
 ) -> StagePlan:
     """A stage of some Beam jobs, `at_once` of whose tasks can run side by side; joins come on top.
 
     Parameters
     ----------
     held : by a task, beside its process.
-    dimension : of the joins' vectors.
+    beside : seconds of a core for what is neither product nor moved.
+    built_in : rates of the joins.
     """
     busy = flops / speeds.flops_per_second + (read + written) / speeds.bytes_per_second
-    busy += shuffled / speeds.shuffle_bytes_per_second
+    busy += shuffled / speeds.shuffle_bytes_per_second + beside
     seconds = jobs * speeds.start_seconds + busy / max(1, min(cluster.tasks, at_once))
     for join in joins:
-        seconds += join.seconds(speeds.join_rates(dimension), cluster.tasks)
+        seconds += _JOIN_STEPS_SECONDS + join.seconds(speeds.join_rates(built_in), cluster.tasks)
         shuffled, read = shuffled + join.shuffle_bytes, read + join.read_bytes
         held = max(held, join.worker_bytes)
     if cluster.in_process:

@@ -47,6 +47,9 @@ pickled for it (a fit to the peaks of Flink's Python workers at 25,000 to 200,00
 _PREPARED_BYTES = 76
 """Bytes a row of a shard beside its vectors and their augmented copy: ids and tables."""
 
+_OF_PRODUCT = 0.7
+"""Of a pair of rows of 128 dimensions: the rest is to look at the score."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -57,7 +60,7 @@ class Asked:
     base_rows : rows of the base.
     within : whether all of the base is asked for, for itself.
     query_rows : rows of the queries that are not rows of the base.
-    dimension, n : of a vector; neighbours of a row.
+    dimension, n : of a vector, of sparse ones `dense_dimension`; neighbours of a row.
     workers : tasks that run at once.
     worker_bytes : memory of a worker.
     by_lists : whether the base is joined with itself by lists.
@@ -84,8 +87,9 @@ class Asked:
 class Rates:
     """Seconds of one worker for each of what a plan counts; what it reads, and what it shuffles, in a second.
 
-    What stands here is for 128 dimensions on one core of 2020 or later, for a plan that is made without a probe, in one
-    process, which hands over what others shuffle (`SHUFFLE_BYTES_PER_SECOND`). The bytes are never probed.
+    What stands here is for 128 dimensions and 20 neighbours on one core of 2020 or later (`rates_of` others), for a
+    plan that is made without a probe, in one process, which hands over what others shuffle
+    (`SHUFFLE_BYTES_PER_SECOND`). The bytes are never probed.
     """
 
     per_pair: float = 3.5e-9
@@ -93,6 +97,27 @@ class Rates:
     per_shard: float = 10e-6
     bytes_per_second: float = 120e6
     shuffle_bytes_per_second: float = 120e6
+
+
+def rates_of(dimension: int, n: int, nonzeros: float | None = None) -> Rates:
+    """What is built in for rows of so many dimensions and neighbours, of sparse ones with so many values.
+
+    A row costs more the more neighbours are asked for: more come nearer than the n-th so far, and are kept and sorted
+    in. Sparse rows have a product for every feature that two share, and exact distances of whoever is kept. The numbers
+    are fits (docs/scaling.md).
+    """
+    if nonzeros is not None:
+        return Rates(per_pair=7e-9 + 16e-9 * nonzeros**2 / dimension, per_row=3.5e-6 * n, per_shard=0.2e-6 * n)
+    per_pair = 3.5e-9 * (1 - _OF_PRODUCT + _OF_PRODUCT * dimension / 128)
+    return Rates(per_pair, per_row=10e-6 + 0.5e-6 * n, per_shard=2e-6 + 0.4e-6 * n)
+
+
+def dense_dimension(nonzeros: float) -> int:
+    """The dimension of dense rows that take as many bytes as sparse ones with so many values.
+
+    A number of a dense row takes 4 bytes and 4 more in its augmented copy, a value of a sparse row 8 and 12 in float64.
+    """
+    return max(1, math.ceil(20 / 8 * nonzeros))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ from typing import Any
 import click
 import psutil
 
-_CONFIGURATION = Path(__file__).with_name("flink-conf.yaml")
+_HERE = Path(__file__).parent
+_CONFIGURATIONS = (_HERE / "flink-conf.yaml", _HERE.parents[1] / "pipelines" / "flink" / "flink-conf.yaml")
+"""Of the cluster, and of every job server that runs our jobs: the one here reads the cluster's."""
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 _JOB_SERVER = "org.apache.beam.runners.flink.FlinkJobServerDriver"
@@ -185,7 +187,8 @@ class Cluster:
             "taskmanager.numberOfTaskSlots": slots,
             "taskmanager.cpu.cores": slots,
         }
-        lines = [line for line in _CONFIGURATION.read_text().splitlines() if line.partition(":")[0] not in added]
+        given = [line for file in _CONFIGURATIONS for line in file.read_text().splitlines()]
+        lines = [line for line in given if line.partition(":")[0] not in added]
         lines += [f"{key}: {value}" for key, value in added.items()]
         (self.directory / "conf" / "flink-conf.yaml").write_text("\n".join(lines) + "\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
 import threading
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     DirectOptions,
     GoogleCloudOptions,
     S3Options,
@@ -19,6 +21,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+from apache_beam.transforms.environments import python_sdk_dependencies
 from apache_beam.utils.subprocess_server import JavaJarServer
 
 from pipelines import counters, log
@@ -52,6 +55,16 @@ def test_runners_by_our_names_and_by_beams(runner: str, name: str, mode: str) ->
 def test_no_runner_is_sent_the_main_session() -> None:
     for runner in RUNNERS:
         assert pipeline_options(runner, []).view_as(SetupOptions).save_main_session is False
+
+
+@pytest.mark.parametrize("runner", ["flink", "dataflow"])
+def test_no_job_waits_for_a_list_of_what_is_installed(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(subprocess, "check_output", lambda command, **_: asked.append(command) or b"")
+    options = pipeline_options(runner, ["--experiments=another", "--sdk_location=container"])
+    assert not python_sdk_dependencies(options)
+    assert asked == []
+    assert options.view_as(DebugOptions).lookup_experiment("another")
 
 
 def test_a_template_is_dataflows_and_what_it_is_planned_by_runs_here() -> None:

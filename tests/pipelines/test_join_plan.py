@@ -7,10 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from awe_core.affinity import SAMPLE_ROWS
 from pipelines.errors import ConfigError
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import pipeline_options
 from pipelines.join_plan import plan_join
+from pipelines.run_plan import PROCESS_BYTES, Cluster, Run, Speeds, run_plan
 from pipelines.vector_dataset import VectorDataset
 from schemas import tables
 from schemas.manifest import Manifest
@@ -49,3 +51,14 @@ def test_sparse_rows_that_store_more_need_more(tmp_path: Path) -> None:
     assert worker_bytes(many) - worker_bytes(few) >= 300 * 20 * (800 - 8)
     with pytest.raises(ConfigError, match="give the join more memory"):
         worker_bytes(many, allowed=300 * 20 * 800)
+
+
+def test_the_plan_of_a_run_has_the_join_that_its_sparse_rows_are_joined_by(tmp_path: Path) -> None:
+    rows, stored, n = 3000, 33, 5
+    base = sparse(tmp_path / "x", rows, 1000, stored)
+    options = pipeline_options("multi-processing", ["--direct_num_workers=2"])
+    cluster = Cluster(2, 1, PROCESS_BYTES + 2**30)
+    plan, _ = plan_join(FS, [base], [base], n, options, 2**30, sampled=SAMPLE_ROWS)
+    run = Run(rows, 0, 0, 1000, stored, 8, 1, 1.0, n, 5, kind="rbf", rows_per_part=rows)
+    (planned,) = next(stage for stage in run_plan(run, cluster, Speeds()) if stage.name == "affinity").joins
+    assert planned == plan

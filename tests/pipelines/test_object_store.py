@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -90,10 +95,10 @@ AWAY = EndpointConnectionError(endpoint_url=URL)
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bucket:
     made = Bucket()
     monkeypatch.setattr(object_store, "_client", lambda given: made)
-    monkeypatch.setattr(object_store, "_LOST", set())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return made
 
 
@@ -185,6 +190,54 @@ def test_a_store_that_is_gone_is_named_after_a_minute_and_not_waited_for_again(
     bucket.errors = [AWAY]
     assert not FS.exists("s3://b/file")
     assert len(slept) == waited + 1
+
+
+def _ask_in_vain(scratch: Path) -> list[float]:
+    """The seconds that a process waits which finds its store away."""
+    done = subprocess.run([sys.executable, "-c", _IN_VAIN, str(scratch)], capture_output=True, text=True, check=True)
+    found: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+_IN_VAIN = """
+import json, sys, tempfile, time
+from tests.pipelines.test_object_store import AWAY, FS, Bucket, StoreError, object_store
+tempfile.tempdir, made, slept = sys.argv[1], Bucket(), []
+object_store._client, time.sleep, made.errors = (lambda given: made), slept.append, [AWAY] * 1000
+try:
+    FS.exists("s3://b/file")
+except StoreError:
+    print(json.dumps(slept))
+"""
+
+
+def test_a_process_that_is_started_anew_does_not_wait_for_a_store_that_is_gone(
+    bucket: Bucket, slept: list[float], tmp_path: Path
+) -> None:
+    assert sum(_ask_in_vain(tmp_path)) > object_store.WAIT_SECONDS / 2
+    assert _ask_in_vain(tmp_path) == []
+    bucket.errors = [AWAY]
+    with pytest.raises(StoreError, match="does not answer"):
+        FS.exists("s3://b/file")
+    assert slept == []
+    assert not FS.exists("s3://b/file")  # it is back
+    bucket.errors = [AWAY]
+    assert not FS.exists("s3://b/file")
+    assert len(slept) == 1
+
+
+def test_what_was_waited_for_in_vain_long_ago_is_waited_for(bucket: Bucket, slept: list[float], tmp_path: Path) -> None:
+    bucket.errors = [AWAY] * 1000
+    with pytest.raises(StoreError, match="does not answer"):
+        FS.exists("s3://b/file")
+    (mark,) = tmp_path.iterdir()
+    then = time.time() - object_store.WAIT_SECONDS - 1
+    os.utime(mark, (then, then))
+    slept.clear()
+    bucket.errors = [AWAY]
+    assert not FS.exists("s3://b/file")
+    assert len(slept) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

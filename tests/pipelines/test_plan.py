@@ -56,6 +56,7 @@ def test_the_counts_and_the_speeds_of_a_run_are_its_own(digits: Path) -> None:
         "epochs": 8,
     }
     assert plan["run"]["labels_a_row"] == 1
+    assert 1 <= plan["run"]["candidates_found"] <= 10
     assert "from the logs of" in plan["speeds"]["source"]
     assert plan["speeds"]["join"]["per_pair"] > 0
 
@@ -68,9 +69,22 @@ def test_the_kind_is_that_of_the_run(tmp_path: Path) -> None:
     assert [stage["name"] for stage in plan["stages"]] == ["ingest", "train", "annotate", "evaluate"]
 
 
+def test_methods_lanes_and_files_are_those_of_the_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    named = ["popularity", "wsabie", "awe"]
+    awe("ingest", f"--run={run}", *DIGITS, "--train.refit=true", f"--evaluate.methods={json.dumps(named)}")
+    plan = json.loads(awe("plan", f"--run={run}", "--workers=20", "--runner=flink", "--json").stdout)
+    joins = {stage["name"]: len(stage["joins"]) for stage in plan["stages"]}
+    assert plan["run"]["methods"] == named
+    assert joins["annotate"] == 0  # no knn on the features
+    assert joins["affinity"] == 2  # of the selection, and once more with validation
+    assert (plan["run"]["files"], plan["run"]["text"]) == (1, False)
+
+
 def test_options_go_before_the_counts_of_the_run(digits: Path) -> None:
     plan = json.loads(awe("plan", f"--run={digits}", "--rows=2000000", "--memory=32GiB", "--json").stdout)
     assert (plan["run"]["train"], plan["run"]["dimension"]) == (2_000_000, 64)
+    assert plan["run"]["candidates_found"] is None
 
 
 def test_a_run_that_is_not_there_is_said() -> None:

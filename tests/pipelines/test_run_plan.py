@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awe_core.knn.plan import Asked, plans
+from awe_core.knn.plan import Asked, plans, rates_of
 from pipelines.config import KINDS
 from pipelines.run_plan import PROCESS_BYTES, Cluster, Run, Speeds, StagePlan, flops_of_pair, run_plan
 
@@ -24,7 +24,7 @@ def runs(draw: st.DrawFn) -> Run:
         validation=draw(st.integers(0, 10**6)),
         test=draw(st.integers(0, 10**6)),
         dimension=draw(st.integers(1, 10**5)),
-        nonzeros=draw(st.one_of(st.none(), st.integers(1, 500))),
+        nonzeros=draw(st.one_of(st.none(), st.floats(0.5, 500))),
         D=draw(st.integers(1, 256)),
         labels=draw(st.integers(1, 10**5)),
         labels_a_row=draw(st.floats(0.1, 30)),
@@ -36,6 +36,9 @@ def runs(draw: st.DrawFn) -> Run:
         folds=draw(st.integers(0, 5)),
         first=draw(st.booleans()),
         files=draw(st.integers(1, 1000)),
+        refit=draw(st.booleans()),
+        every_label=draw(st.booleans()),
+        methods=draw(st.sampled_from([CIFAR.methods, ("popularity", "wsabie", "awe"), ("awe",)])),
     )
 
 
@@ -77,7 +80,9 @@ def test_what_does_not_fit_is_refused_in_a_line_that_says_what_would(run: Run, c
 @given(runs(), clusters)
 def test_the_joins_are_those_of_the_joins_own_plan(run: Run, cluster: Cluster) -> None:
     for stage in made(run, cluster):
-        joined = stage.name == "annotate" or (stage.name == "affinity" and run.kind != "cluster")
+        joined = (
+            "knn" in run.methods if stage.name == "annotate" else stage.name == "affinity" and run.kind != "cluster"
+        )
         assert bool(stage.joins) == joined
         for join in stage.joins:
             assert stage.shuffle_bytes >= join.shuffle_bytes
@@ -140,10 +145,11 @@ def test_a_plan_has_the_stages_that_the_kind_has(kind: Any, iterations: int, lef
 
 def test_the_rbf_of_the_input_space_is_joined_there() -> None:
     dense, sparse = replace(CIFAR, kind="rbf"), replace(CIFAR, kind="rbf", nonzeros=30)
-    cluster, rows = Cluster(2, 1, 8 * GIB), {"base_rows": 45_000, "query_rows": 25_000}
+    cluster = Cluster(2, 1, 8 * GIB)
     given = {"n": 100, "workers": 2, "worker_bytes": 8 * GIB - 390_000_000, "parts": 3, "id_bytes": 4}
-    for run, dimension, within in ((dense, 474, True), (sparse, 30, False)):
-        asked = Asked(**rows, **given, within=within, dimension=dimension, own_process=True)
+    # A value of a sparse row takes as much as two and a half of a dense one; its own rows are queries like others.
+    for run, dimension, within, own in ((dense, 474, True, 0), (sparse, 75, False, 45_000)):
+        asked = Asked(45_000, within, own + 25_000, dimension, **given, own_process=True)
         stages = {stage.name: stage for stage in run_plan(run, cluster, Speeds())}
         assert stages["affinity"].joins == (plans(asked)[0],)
 
@@ -169,11 +175,85 @@ def test_folds_are_trained_on_the_others_and_joined_with_them() -> None:
 
 def test_an_affinity_that_is_learnt_costs_what_its_f_does() -> None:
     cluster = Cluster(2, 1, 8 * GIB)
-    plan = {kind: run_plan(replace(CIFAR, kind=kind), cluster, Speeds()) for kind in ("constant", "top-k", "knn")}
-    wsabie = run_plan(replace(CIFAR, iterations=0), cluster, Speeds())
+    run = replace(CIFAR, methods=("wsabie", "gxf", "awe"))
+    plan = {kind: run_plan(replace(run, kind=kind), cluster, Speeds()) for kind in ("constant", "top-k", "knn")}
+    wsabie = run_plan(replace(run, iterations=0), cluster, Speeds())
     assert plan["constant"][1].flops == pytest.approx(2 * wsabie[1].flops)
     assert plan["top-k"][1].flops > 20 * plan["constant"][1].flops  # every label is scored for 474 features
     assert plan["constant"][-1].read_bytes < plan["knn"][-1].read_bytes
+
+
+def test_with_refit_all_but_ingest_is_made_of_train_and_once_more_of_train_and_validation() -> None:
+    cluster = Cluster(2, 1, 8 * GIB)
+    ingest, *both = run_plan(replace(CIFAR, refit=True), cluster, Speeds())
+    once, *selection = run_plan(replace(CIFAR, test=0), cluster, Speeds())
+    final = run_plan(replace(CIFAR, train=50_000, validation=0), cluster, Speeds())[1:]
+    assert ingest == run_plan(CIFAR, cluster, Speeds())[0] != once
+    for stage, one, other in zip(both, selection, final, strict=True):
+        assert stage.name == one.name == other.name
+        assert stage.seconds == pytest.approx(one.seconds + other.seconds)
+        assert stage.flops == one.flops + other.flops
+        assert stage.worker_bytes == max(one.worker_bytes, other.worker_bytes)
+        assert stage.joins == (*one.joins, *other.joins)
+
+
+def test_text_takes_longer_to_read_than_arrays() -> None:
+    cluster = Cluster(1, 1, 8 * GIB)
+    arrays, text = (run_plan(replace(CIFAR, text=text), cluster, Speeds()) for text in (False, True))
+    assert text[0].seconds - arrays[0].seconds == pytest.approx(60_000 * (100e-6 + 475 * 2e-6))
+    assert text[1:] == arrays[1:]
+
+
+def test_only_the_methods_that_rank_are_planned() -> None:
+    cluster = Cluster(2, 1, 8 * GIB)
+
+    def annotate(*methods: str) -> StagePlan:
+        return run_plan(replace(CIFAR, methods=methods), cluster, Speeds())[4]
+
+    assert annotate("popularity", "awe").joins == ()
+    assert annotate("popularity", "knn-embedding").flops == 0
+    every = annotate(*CIFAR.methods)
+    assert every.flops == pytest.approx(sum(annotate(method).flops for method in CIFAR.methods))
+    assert every.written_bytes == pytest.approx(sum(annotate(method).written_bytes for method in CIFAR.methods))
+
+
+def test_labels_of_neighbours_and_labels_to_rank_take_their_time() -> None:
+    cluster = Cluster(2, 1, 64 * GIB)
+    slow = replace(Speeds(), bytes_per_second=1e15, shuffle_bytes_per_second=1e15, flops_per_second=1e18)
+    few, many = (run_plan(replace(CIFAR, labels_a_row=labels), cluster, slow)[3].seconds for labels in (1.0, 20.0))
+    assert many - few == pytest.approx(60_000 * 100 * 19 * 150e-9 / 2, rel=0.01)
+    methods = ("popularity", "awe")
+    narrow, wide = (run_plan(replace(CIFAR, labels=Y, methods=methods), cluster, slow)[4] for Y in (10_000, 110_000))
+    assert wide.seconds - narrow.seconds == pytest.approx(15_000 * 10**5 * 10e-9, rel=0.01)  # one part
+
+
+def test_validation_is_ranked_after_every_epoch() -> None:
+    cluster, run = Cluster(1, 1, 8 * GIB), replace(CIFAR, methods=("wsabie", "awe"), iterations=0)
+    with_it, without = (run_plan(replace(run, validation=rows), cluster, Speeds())[1] for rows in (5_000, 0))
+    assert with_it.flops - without.flops == 25 * 5_000 * 2 * 128 * (474 + 100)
+
+
+def test_a_trainer_of_fewer_threads_than_cores_takes_no_less_on_more_cores() -> None:
+    run = replace(CIFAR, threads=1)
+    one, eight = (run_plan(run, Cluster(1, cores, 64 * GIB), Speeds())[1] for cores in (1, 8))
+    assert one == eight
+
+
+def test_ridge_is_fitted_where_it_ranks_and_fits_into_memory() -> None:
+    cluster, without = Cluster(2, 1, 64 * GIB), ("wsabie", "awe")
+    for d, fitted in ((474, True), (10**5, False)):
+        run = replace(CIFAR, dimension=d)
+        fits, rests = (run_plan(replace(run, methods=m), cluster, Speeds())[1] for m in ((*without, "ridge"), without))
+        assert (fits.flops > rests.flops) == fitted
+
+
+def test_what_a_join_took_here_is_told_of_joins_of_other_vectors() -> None:
+    measured, of_it = rates_of(64, 100), rates_of(64, 100)
+    speeds = Speeds(join=replace(measured, per_pair=3 * measured.per_pair), of_join=of_it)
+    for built_in in (rates_of(474, 20), rates_of(40_000, 50, nonzeros=27)):
+        told = speeds.join_rates(built_in)
+        assert told.per_pair == pytest.approx(3 * built_in.per_pair)
+        assert (told.per_row, told.per_shard) == pytest.approx((built_in.per_row, built_in.per_shard))
 
 
 def test_several_raw_files_make_wide_ids_that_cross_the_shuffle() -> None:

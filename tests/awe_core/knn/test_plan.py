@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awe_core.knn.plan import LOADED_SHARDS, NEIGHBOUR_BYTES, Asked, Plan, Rates, plans
+from awe_core.knn.plan import LOADED_SHARDS, NEIGHBOUR_BYTES, Asked, Plan, Rates, plans, rates_of
 
 GIB = 2**30
 rows = st.integers(0, 10**8)
@@ -87,6 +87,22 @@ def test_seconds_rise_with_the_rates_and_fall_with_the_workers(asked: Asked, rat
         assert plan.seconds(rates, 2 * asked.workers) <= seconds
         for name in ("per_pair", "per_row", "per_shard"):
             assert plan.seconds(replace(rates, **{name: 1.0}), asked.workers) >= seconds
+
+
+def test_more_neighbours_cost_more_a_row_and_more_dimensions_more_a_pair() -> None:
+    few, many, wide = rates_of(128, 20), rates_of(128, 200), rates_of(256, 20)
+    assert (few.per_pair, few.per_row, few.per_shard) == pytest.approx(
+        (Rates().per_pair, Rates().per_row, Rates().per_shard)
+    )
+    assert few.per_pair == many.per_pair < wide.per_pair
+    assert few.per_row == wide.per_row < many.per_row
+    assert few.per_shard == wide.per_shard < many.per_shard
+
+
+def test_a_pair_of_sparse_rows_costs_what_they_share() -> None:
+    alone, crowded, wide = (rates_of(d, 20, nonzeros=w).per_pair for d, w in ((1000, 10), (1000, 100), (10**6, 100)))
+    assert alone == pytest.approx(wide, rel=0.5)
+    assert crowded > 10 * wide
 
 
 @given(joins())

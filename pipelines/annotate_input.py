@@ -44,8 +44,6 @@ from schemas.manifest import recipe_of
 from schemas.parts import Part, PartWriter
 
 VERSION = 1
-FORMATS = ("npz", "arff", "svmlight", "interactions", "csv", "parquet")
-"""Formats of files that new rows may stand in; interactions are the histories of users, in a run where x is that."""
 _BLOCK_ROWS = 1024
 _BASE_ROW_BYTES = 12 * 20 + 84
 """Of a row of the base beside 8D: its neighbours' n of the plan's usual 20, and what the join keeps (docs/join.md)."""
@@ -59,7 +57,7 @@ class Request:
     ----------
     root, iteration : the run; its last iteration where none is given.
     inputs : paths or patterns of raw files of one format.
-    format : one of `FORMATS`; found from the first lines where not given.
+    format : one of `pipelines.formats.registry.FORMATS`; found from the first lines where not given.
     output : directory of the dataset.
     k : length of the lists; the run's where not given.
     """

@@ -2,6 +2,9 @@
 
 Every command of a stage takes --config, --run, configuration keys as --section.key=value, and Beam's own options as
 they are. `pipelines.manual` has what the help says of the program, and the exit status.
+
+Here is what a command line may say. What a command does is imported when it is run: the help and a shell's completion
+do without Beam, which alone takes more than a second, and Beam finds the log set up when it warns of what it lacks.
 """
 
 from __future__ import annotations
@@ -14,45 +17,17 @@ from types import FrameType
 from typing import Any, get_args
 
 import click
-from apache_beam.io.filesystems import FileSystems
 from threadpoolctl import threadpool_limits
 
 from awe_core.knn.metric import Metric
-from pipelines import (
-    affinity,
-    annotate,
-    annotate_input,
-    embed,
-    evaluate,
-    ingest,
-    knn,
-    log,
-    plan,
-    results_table,
-    train,
-)
-from pipelines.annotate_input import FORMATS as NEW_ROWS
+from pipelines import log
 from pipelines.commands import COMMANDS
-from pipelines.config import KINDS, Config, load_config, parse_overrides
-from pipelines.errors import ConfigError, DataError, JobError
-from pipelines.existing_run import ExistingRun
-from pipelines.filesystem import BeamFileSystem
-from pipelines.job import RUNNERS, TemplateWritten, pipeline_options
+from pipelines.config import KINDS
+from pipelines.errors import ConfigError, DataError, JobError, TemplateWritten
+from pipelines.formats.registry import FORMATS
 from pipelines.manual import EXIT, PROGRAM, SETTINGS, Manual
 from pipelines.option_types import Bytes, Finite, Location
-from pipelines.report import over_seeds, page
-from pipelines.run_directory import Lane, RunDirectory
-from pipelines.run_plan import Cluster
-from pipelines.stage import Context
-
-Stage = Callable[[Context, Lane, int], None]
-STAGES: dict[str, tuple[Stage, int]] = {
-    "embed": (embed.main, 0),
-    "affinity": (affinity.main, 1),
-    "train": (train.main, 0),
-    "evaluate": (evaluate.main, 0),
-}
-"""Stages of an iteration, and the first one that has the stage; `annotate` has a command of its own below."""
+from pipelines.runners import RUNNERS
 
 
 def _be_quiet(context: click.Context, parameter: click.Parameter, quiet: bool) -> None:
@@ -106,17 +81,6 @@ def cli() -> None:
     """All commands."""
 
 
-def _context(config_path: str | None, run_root: str, runner: str, flags: Sequence[str]) -> Context:
-    """Check configuration, command line and run directory before any work."""
-    ours = [flag for flag in flags if flag.startswith("--") and "." in flag.partition("=")[0]]
-    beams = [flag for flag in flags if flag not in ours]
-    fs = BeamFileSystem()
-    options = pipeline_options(runner, beams)
-    FileSystems.set_options(options)
-    config = load_config(fs, config_path, parse_overrides(ours))
-    return Context(config, RunDirectory.at(run_root), fs, options)
-
-
 @_command(
     "ingest",
     """Raw files → examples, labels, rejects.
@@ -127,12 +91,14 @@ def _context(config_path: str | None, run_root: str, runner: str, flags: Sequenc
     """,
 )
 def _ingest(config_path: str | None, run_root: str, runner: str, flags: Sequence[str]) -> None:
-    context = _context(config_path, run_root, runner, flags)
-    ingest.main(context)
-    context.write_configuration()
+    from pipelines import whole_run
+
+    whole_run.run_ingest(whole_run.opened(config_path, run_root, runner, flags))
 
 
-def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
+def _add_stage(name: str, first: int, summary: str) -> None:
+    """A stage of every iteration from `first` on; `annotate` has a command of its own below."""
+
     def command(
         iteration: int,
         config_path: str | None,
@@ -142,20 +108,14 @@ def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
         init_from: str | None = None,
         as_json: bool = False,
     ) -> None:
+        from pipelines import results_table, whole_run
+
         if init_from is not None:
             flags = (*flags, f"--train.init_from={json.dumps(init_from)}")
-        context = _context(config_path, run_root, runner, flags)
+        context = whole_run.opened(config_path, run_root, runner, flags)
         if iteration < first:
             raise ConfigError(f"--iteration={iteration}: the first iteration that has '{name}' is {first}")
-        joint = context.config.affinity.joint
-        if name == "affinity" and joint is not None:
-            raise ConfigError(
-                f'affinity.kind = "{joint.kind}" is learnt with U and V, so there is nothing to compute before; go on '
-                f"with 'awe train --iteration={iteration}'"
-            )
-        for lane in context.run.lanes(context.config):
-            stage(context, lane, iteration)
-        context.write_configuration()
+        whole_run.run_stage(name, context, iteration)
         if name == "evaluate":
             click.echo(results_table.of_run(context.fs, context.run, as_json))
 
@@ -175,19 +135,24 @@ def _add_stage(name: str, stage: Stage, first: int, summary: str) -> None:
     _command(name, summary)(function)
 
 
-for _name, _summary in {
-    "train": """Examples, or reweighted examples, → model-T, by WARP on this machine.
+_add_stage(
+    "train",
+    0,
+    """Examples, or reweighted examples, → model-T, by WARP on this machine.
 
     Iteration 0 is Wsabie. A checkpoint is left after every epoch and when it is stopped; the same command goes on.
     """,
-    "embed": """Examples, model-T → embeddings-T: Ux of every example.""",
-    "affinity": """Embeddings of the iteration before → neighbours → G → reweighted-T.
+)
+_add_stage("embed", 0, """Examples, model-T → embeddings-T: Ux of every example.""")
+_add_stage(
+    "affinity",
+    1,
+    """Embeddings of the iteration before → neighbours → G → reweighted-T.
 
     The plan of the join (shards, tasks, memory, seconds) is said before it runs.
     """,
-    "evaluate": """Predictions of an iteration → results.json; ends in the table of all results on test.""",
-}.items():
-    _add_stage(_name, *STAGES[_name], _summary)
+)
+_add_stage("evaluate", 0, """Predictions of an iteration → results.json; ends in the table of all results on test.""")
 
 
 @_command(
@@ -216,7 +181,7 @@ for _name, _summary in {
 )
 @click.option("--output", type=Location(), metavar="DIR", help="Where the annotations go; required with --input.")
 @click.option(
-    "--format", "format_", type=click.Choice(NEW_ROWS), help="Of new rows.  [default: found by their first lines]"
+    "--format", "format_", type=click.Choice(FORMATS), help="Of new rows.  [default: found by their first lines]"
 )
 @click.option("--k", type=click.IntRange(min=1), help="Labels a new row.  [default: the run's evaluate.k]")
 def _annotate(
@@ -230,22 +195,19 @@ def _annotate(
     runner: str,
     flags: Sequence[str],
 ) -> None:
+    from pipelines import annotate_input, whole_run
+
     if not inputs:
         if output or format_ or k:
             raise ConfigError("--output, --format and --k go with --input=PATH")
-        context = _context(config_path, run_root, runner, flags)
-        for lane in context.run.lanes(context.config):
-            annotate.main(context, lane, iteration or 0)
-        context.write_configuration()
+        whole_run.run_stage("annotate", whole_run.opened(config_path, run_root, runner, flags), iteration or 0)
         return
     if not output:
         raise ConfigError("--input needs --output=DIR, where the annotations go")
-    if config_path or any(flag.startswith("--") and "." in flag.partition("=")[0] for flag in flags):
+    if config_path or whole_run.keys_among(flags):
         raise ConfigError("--input takes all settings from the run; leave out --config and --section.key")
-    options = pipeline_options(runner, flags)
-    FileSystems.set_options(options)
     request = annotate_input.Request(run_root, iteration, inputs, format_, output, k)
-    click.echo(annotate_input.main(options, request))
+    click.echo(annotate_input.main(whole_run.beams_options(runner, flags), request))
 
 
 @_command(
@@ -267,19 +229,14 @@ def _annotate(
 def _run(
     config_path: str | None, run_root: str, runner: str, flags: Sequence[str], seeds: str | None, as_json: bool
 ) -> None:
-    context = _context(config_path, run_root, runner, flags)
+    from pipelines import results_table, whole_run
+
+    context = whole_run.opened(config_path, run_root, runner, flags)
     if seeds is None:
-        run_all(context)
+        whole_run.run_all(context)
         click.echo(results_table.of_run(context.fs, context.run, as_json))
-        return
-    chosen = _parse_seeds(seeds)
-    for seed in chosen:
-        config = context.config.model_copy(update={"run": context.config.run.model_copy(update={"seed": seed})})
-        log.info(f"seed {seed}")
-        run_all(Context(config, context.run.of_seed(seed), context.fs, context.options))
-    found = results_table.of_seeds(context.fs, context.run, chosen, as_json)
-    over_seeds.main(over_seeds.Seeds(context.fs, context.run, tuple(chosen)))
-    click.echo(found)
+    else:
+        click.echo(whole_run.run_seeds(context, _parse_seeds(seeds), as_json))
 
 
 @_command(
@@ -312,7 +269,9 @@ def _tune(
         from pipelines import tune
     except ModuleNotFoundError as error:
         raise ConfigError(f'{error.name} is missing; pip install "affinity-weighted-embedding[tune]"') from None
-    context = _context(config_path, run_root, runner, flags)
+    from pipelines import whole_run
+
+    context = whole_run.opened(config_path, run_root, runner, flags)
     measured_by = (context.config.run.seed,) if seeds is None else tuple(_parse_seeds(seeds))
     click.echo(tune.main(context, tune.Request(budget, trials, measured_by, seed)))
 
@@ -383,10 +342,11 @@ def _knn(
     Example:
       awe knn --base=RUN/embeddings-0/train --queries=RUN/embeddings-0/test --output=RUN/near --n=20
     """
-    options = pipeline_options(runner, flags)
-    FileSystems.set_options(options)
+    from pipelines import knn, whole_run
+    from pipelines.filesystem import BeamFileSystem
+
     request = knn.Request(base, queries, output, n, metric, known, shards, memory, recall)
-    for directory in knn.main(BeamFileSystem(), options, request):
+    for directory in knn.main(BeamFileSystem(), whole_run.beams_options(runner, flags), request):
         click.echo(directory)
 
 
@@ -420,7 +380,7 @@ _COUNT, _POSITIVE = click.IntRange(min=0), click.IntRange(min=1)
 @click.option("--cores", type=_POSITIVE, default=2, show_default=True, help="Of a worker: tasks at once.")
 @click.option("--memory", type=Bytes(), default="8GiB", show_default=True, help="Of a worker: bytes, or 16GiB, say.")
 @click.option(
-    "--runner", type=click.Choice(plan.RUNNERS), default="in-process", show_default=True, help="Where it would run."
+    "--runner", type=click.Choice(list(RUNNERS)), default="in-process", show_default=True, help="Where it would run."
 )
 @click.option("--probe", is_flag=True, help="Measure this machine's speeds first, for some ten seconds.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON: bytes, FLOPs and seconds.")
@@ -431,6 +391,9 @@ def _plan(
 
     Counts are options, or those of a run that stands there. What does not fit is refused, with what would.
     """
+    from pipelines import plan
+    from pipelines.run_plan import Cluster
+
     cluster = Cluster(workers, cores, memory, in_process=runner == "in-process")
     given = {name: value for name, value in counts.items() if value is not None}
     click.echo(plan.main(plan.Request(root, given, cluster, runner, probe, as_json)))
@@ -444,36 +407,6 @@ def _parse_seeds(text: str) -> list[int]:
     if len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
         raise ConfigError(f"--seeds={text}: every seed once, each from 0 to 4294967295")
     return seeds
-
-
-def run_all(context: Context) -> None:
-    """All stages of a run in their order, lane after lane: the final one takes its epochs from the selection."""
-    ingest.main(context)
-    context.write_configuration()
-    config: Config = context.config
-    for lane in context.run.lanes(config):
-        for iteration in range(config.run.iterations + 1):
-            if iteration and config.affinity.joint is None:
-                if config.affinity.embedded:
-                    embed.main(context, lane, config.affinity.source(iteration))
-                affinity.main(context, lane, iteration)
-            train.main(context, lane, iteration)
-            annotate.main(context, lane, iteration)
-            evaluate.main(context, lane, iteration)
-    evaluate.keep_only(context, expected_rows(context))
-    page.main(ExistingRun(context, config.run.iterations))
-
-
-def expected_rows(context: Context) -> set[results_table.RowKey]:
-    """The rows of the results that this configuration makes."""
-    config, facts = context.config, context.examples("train").facts
-    return {
-        (split, iteration, method)
-        for lane in context.run.lanes(config)
-        for iteration in range(config.run.iterations + 1)
-        for method in config.methods(iteration, facts)
-        for split in lane.ranked
-    }
 
 
 for _asked in COMMANDS:

@@ -1,4 +1,7 @@
-"""The commands that are no stage: they look at this machine, at data, or at a run."""
+"""The commands that are no stage: they look at this machine, at data, or at a run.
+
+As in `pipelines.cli`, what a command does is imported when it is run.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,14 @@ from typing import Literal, get_args
 
 import click
 
-from pipelines import doctor, export, initial_config, model_report, nearest
 from pipelines.commented_toml import SECTIONS, commented
 from pipelines.errors import ConfigError
-from pipelines.existing_run import ExistingRun
-from pipelines.filesystem import BeamFileSystem
-from pipelines.formats.registry import READERS
-from pipelines.job import RUNNERS
+from pipelines.formats.registry import FORMATS
 from pipelines.manual import EXIT
 from pipelines.option_types import Location
-from pipelines.report import over_seeds, page
-from pipelines.run_directory import RunDirectory
+from pipelines.runners import RUNNERS
 from schemas.tables import SPLITS
 from schemas.vector_formats import Format
-
-FORMATS = [name for name in READERS if name != "digits"]
-"""Of files: the embedded digits are none."""
 
 
 @click.command("doctor", epilog=EXIT)
@@ -40,6 +35,8 @@ def doctor_command(run: str, runner: str, as_json: bool) -> None:
     ok: it is there. absent: it is not, and only some need it. wrong: no run can do without it. → is the mend. Ends
     with status 0 if a run on that runner could start, else with 1.
     """
+    from pipelines import doctor
+
     doctor.main(run, runner, as_json, click.echo)
 
 
@@ -67,6 +64,8 @@ def init_command(
     Example:
       awe init /data/train.svm --test=/data/test.svm --output=mine.toml
     """
+    from pipelines import initial_config
+
     click.echo(initial_config.main(initial_config.Request(train, validation, test, format_, output)))
 
 
@@ -93,6 +92,11 @@ def report_command(run: str) -> None:
     Results beside published ones, training, time and memory by stage, G, a map of the labels, nearest labels, example
     annotations. Of several seeds: means and spreads, and links to the reports of each.
     """
+    from pipelines.existing_run import ExistingRun
+    from pipelines.filesystem import BeamFileSystem
+    from pipelines.report import over_seeds, page
+    from pipelines.run_directory import RunDirectory
+
     fs, directory = BeamFileSystem(), RunDirectory.at(run)
     if directory.holds_seeds(fs):
         click.echo(over_seeds.main(over_seeds.Seeds.standing_at(fs, directory)))
@@ -121,6 +125,8 @@ def export_command(
     Example:
       awe export runs/mine --of=labels --format=word2vec --output=vectors
     """
+    from pipelines import export
+
     for path in export.main(export.Request(run, iteration, of, split, format_, output)):
         click.echo(path)
 
@@ -145,6 +151,8 @@ def neighbours_command(
     Example:
       awe neighbours --run=runs/mine --label=dolphin --k=5
     """
+    from pipelines import nearest
+
     if (label is None) == (example is None):
         raise ConfigError("give either --label=NAME or --example=ID")
     click.echo(nearest.main(nearest.Request(run, iteration, label, example, k, as_json)))
@@ -160,6 +168,8 @@ def model_command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show_command(directory: str, as_json: bool) -> None:
     """Shapes, norms, facts, settings, what it was made from, and its training history; checks all of its tensors."""
+    from pipelines import model_report
+
     click.echo(model_report.main(directory, as_json))
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from awe_core import passive_aggressive, ridge
@@ -24,6 +23,7 @@ from awe_core.scaling import Scale
 from awe_core.schedule import Schedule
 from awe_core.similarity import Similarity
 from pipelines.errors import ConfigError
+from pipelines.filesystem import BeamFileSystem
 from pipelines.search_space import SEARCHED, Space, ends
 from schemas.filesystem import FileSystem, read_bytes
 
@@ -461,4 +461,4 @@ def resolve(config: Config, path: str) -> str:
             f"{path}: the data's folder is not known: give the whole path, --data.root=FOLDER (. is this one), or set "
             "the variable AWE_DATA"
         )
-    return FileSystems.join(root, path)
+    return BeamFileSystem().join(root, path)

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from apache_beam.io.filesystems import FileSystems
 from packaging.requirements import Requirement
 from threadpoolctl import threadpool_info
 
 from pipelines.errors import JobError
-from pipelines.job import RUNNERS
+from pipelines.filesystem import scheme_of
 from pipelines.memory import memory_of_machine
+from pipelines.runners import RUNNERS
 from schemas.vector_formats import cell
 
 PACKAGE = "affinity-weighted-embedding"
@@ -163,9 +163,11 @@ def _memory() -> Finding:
 
 
 def _run_directory(run: str) -> Finding:
-    scheme = FileSystems.get_scheme(run)
+    scheme = scheme_of(run)
     if scheme is None:
         return _folder("run directory", run)
+    from apache_beam.io.filesystems import FileSystems
+
     try:
         FileSystems.get_filesystem(run)
     except ValueError as error:
@@ -307,7 +309,8 @@ def _flink(there: set[str]) -> Finding:
     needs = "Java 11 or 17, a job server's jar and Beam's boot program"
     files = [cache() / "flink" / name for name in ("flink-job-server.jar", "container")]
     if "Java" not in there:
-        return Finding("runners", "flink", "absent", f"needs {needs}: no such Java", "install Java 17; docs/flink.md")
+        mend = "install Java 17; docs/runners/flink.md"
+        return Finding("runners", "flink", "absent", f"needs {needs}: no such Java", mend)
     if not all(file.is_file() for file in files):
         built_by = " and ".join(tool for tool in ("Maven", "Go") if tool not in there)
         mend = f"install {built_by}, then make flink" if built_by else "make flink (some three minutes, once)"
@@ -316,10 +319,11 @@ def _flink(there: set[str]) -> Finding:
 
 
 def _dataflow(there: set[str]) -> Finding:
+    page = "docs/runners/dataflow.md"
     if "gcp" not in there:
         said = "needs the extra gcp, an account and a bucket"
-        return Finding("runners", "dataflow", "absent", said, f'pip install "{PACKAGE}[gcp]"; docs/dataflow.md')
-    return Finding("runners", "dataflow", "ok", "credentials and buckets were not asked for anything; docs/dataflow.md")
+        return Finding("runners", "dataflow", "absent", said, f'pip install "{PACKAGE}[gcp]"; {page}')
+    return Finding("runners", "dataflow", "ok", f"credentials and buckets were not asked for anything; {page}")
 
 
 _RUNNERS: dict[str, Callable[[set[str]], Finding]] = {

@@ -1,4 +1,4 @@
-"""Errors that end a command with one line, and their exit status."""
+"""What ends a command with one line, and its exit status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from schemas.errors import DataError, StoreError
 
-__all__ = ["ConfigError", "DataError", "JobError", "StoreError", "unwrap"]
+__all__ = ["ConfigError", "DataError", "JobError", "StoreError", "TemplateWritten", "unwrap"]
 
 _RAISED = re.compile(
     r"(?P<kind>DataError|StoreError|FloatingPointError): (?P<line>.+?)(?: \[while running .*)?$", re.MULTILINE
@@ -19,6 +19,10 @@ class ConfigError(Exception):
 
 class JobError(Exception):
     """A Beam job failed for a reason that is not in the data (exit status 1)."""
+
+
+class TemplateWritten(Exception):
+    """The job was not run: Dataflow's template of it was written, as --template_location asks (exit status 0)."""
 
 
 def unwrap(error: BaseException) -> Exception:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
-from pipelines.scratch import ScratchCopies, ScratchDraft
+from pipelines.scratch import ScratchCopies
 from schemas.errors import StoreError
 from schemas.filesystem import Draft, FileSystem, LocalFileSystem, Readable
 
-_MIME = "application/octet-stream"
+_FOLDERS = LocalFileSystem()
+
+
+def scheme_of(path: str) -> str | None:
+    """`s3` of a URI; None of a path of this machine."""
+    found = re.match(r"([a-zA-Z][-a-zA-Z0-9+.]*)://", path)
+    return None if found is None else found[1]
 
 
 class BeamFileSystem:
     """`schemas.filesystem.FileSystem` of any path. Has no state, so that it can travel to workers.
+
+    Beam, which takes a second to import, is only asked for what is not a folder of this machine.
 
     A local file can be seen half written and its name may hold characters that a pattern would take for its own, so
     local paths go to `LocalFileSystem`. An object of a store appears when it is whole.
@@ -26,10 +31,10 @@ class BeamFileSystem:
 
     @staticmethod
     def _of(path: str) -> FileSystem:
-        scheme = FileSystems.get_scheme(path)
+        scheme = scheme_of(path)
         if scheme is None:
             return _FOLDERS
-        return _buckets() if scheme == "s3" else _OTHERS
+        return _buckets() if scheme == "s3" else _stores()
 
     def join(self, directory: str, *names: str) -> str:
         return self._of(directory).join(directory, *names)
@@ -39,7 +44,9 @@ class BeamFileSystem:
 
     def open_raw(self, path: str) -> BinaryIO:
         """Open a user's file, decompressed where its name says that it is compressed (.gz, .bz2, .zst …)."""
-        return cast(BinaryIO, FileSystems.open(path, _MIME, CompressionTypes.AUTO))
+        from pipelines.beam_stores import open_decompressed
+
+        return open_decompressed(path)
 
     def draft(self, directory: str) -> Draft:
         return self._of(directory).draft(directory)
@@ -62,55 +69,15 @@ class BeamFileSystem:
 
     def near(self, root: str) -> Readable:
         """For files below `root` that are read again and again and do not change: they are fetched once."""
-        return self if FileSystems.get_scheme(root) is None else ScratchCopies(self)
+        return self if scheme_of(root) is None else ScratchCopies(self)
 
 
-class _OtherStores:
-    """`schemas.filesystem.FileSystem` over Beam's FileSystems."""
+@lru_cache(1)
+def _stores() -> FileSystem:
+    """Those that Beam knows."""
+    from pipelines.beam_stores import BeamStores
 
-    def join(self, directory: str, *names: str) -> str:
-        return FileSystems.join(directory, *names)
-
-    def open(self, path: str) -> BinaryIO:
-        if not self.exists(path):  # stores answer a missing object with errors of their own
-            raise FileNotFoundError(path)
-        return cast(BinaryIO, FileSystems.open(path, _MIME, CompressionTypes.UNCOMPRESSED))
-
-    def draft(self, directory: str) -> ScratchDraft:
-        return ScratchDraft(_send)
-
-    def put(self, path: str, content: bytes) -> None:
-        with FileSystems.create(path, _MIME, CompressionTypes.UNCOMPRESSED) as file:
-            file.write(content)
-
-    def exists(self, path: str) -> bool:
-        return bool(FileSystems.exists(path))
-
-    def names(self, directory: str) -> list[str]:
-        prefix = self.join(directory, "")
-        found = FileSystems.match([self.join(directory, "*")])[0].metadata_list
-        below = [each.path[len(prefix) :] for each in found]
-        return sorted(name for name in below if "/" not in name)
-
-    def delete(self, paths: Sequence[str]) -> None:
-        for path in paths:
-            if self.exists(path):
-                try:
-                    FileSystems.delete([path])
-                except BeamIOError:
-                    if self.exists(path):  # another attempt may have removed it first
-                        raise
-
-
-def _send(scratch: str, path: str) -> None:
-    with (
-        open(scratch, "rb") as source,
-        FileSystems.create(path, _MIME, CompressionTypes.UNCOMPRESSED) as target,
-    ):
-        shutil.copyfileobj(source, target, 1 << 20)
-
-
-_FOLDERS, _OTHERS = LocalFileSystem(), _OtherStores()
+    return BeamStores()
 
 
 @lru_cache(1)

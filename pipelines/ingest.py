@@ -25,6 +25,7 @@ from awe_core.scaling import FITTED
 from pipelines import log
 from pipelines.config import Config, resolve
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan, is_current
+from pipelines.errors import TemplateWritten
 from pipelines.filesystem import BeamFileSystem
 from pipelines.formats.rows import Reject
 from pipelines.ingestion import hierarchy, vocabulary
@@ -43,7 +44,6 @@ from pipelines.ingestion.write_parts import (
     fitted_columns,
     write_scaling,
 )
-from pipelines.job import TemplateWritten
 from pipelines.labels import read_labels
 from pipelines.run_directory import RunDirectory
 from pipelines.stage import Context, timed
@@ -285,8 +285,8 @@ def main(context: Context, splits: Sequence[str] = tables.SPLITS) -> None:
             "ingest-survey", lambda pipeline: build_survey(pipeline, fs, files, survey, SplitRule.of(config))
         )
         plan = make_plan(fs, config, files, survey, splits)
-        found = f"{len(files)} file{'s' * (len(files) > 1)}: {plan.rows:,} rows, {plan.label_count:,} labels"
-        log.info(f"{found}, d = {plan.d}")
+        found = f"{log.so_many(plan.rows, 'row')}, {log.so_many(plan.label_count, 'label')}"
+        log.info(f"{log.so_many(len(files), 'file')}: {found}, d = {plan.d}")
         if tree is not None:
             tree.check(vocabulary.load(*plan.labels).names)
         datasets = plan_datasets(run, recipe, plan, config)
@@ -297,9 +297,11 @@ def main(context: Context, splits: Sequence[str] = tables.SPLITS) -> None:
 
 def _tell(context: Context, plan: Plan, counted: Mapping[str, Any]) -> None:
     """Say what was found; repeated pairs and labels that no training row has where there are some."""
-    found = f"{counted['rows_out']:,} rows, {plan.label_count:,} labels, {counted['rejects']:,} rows refused"
-    repeated = f", {counted['pairs_repeated']:,} pairs repeated" if counted.get("pairs_repeated") else ""
-    log.info(found + repeated)
+    found = [log.so_many(counted["rows_out"], "row"), log.so_many(plan.label_count, "label")]
+    found += [f"{log.so_many(counted['rejects'], 'row')} refused"]
+    if counted.get("pairs_repeated"):
+        found += [f"{log.so_many(counted['pairs_repeated'], 'pair')} repeated"]
+    log.info(", ".join(found))
     directory = context.run.labels
     labels = read_labels(context.fs, directory, read_manifest(context.fs, directory, "ingest"))
     unlearnt = int((labels.counts == 0).sum())

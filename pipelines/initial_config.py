@@ -23,6 +23,7 @@ from pipelines.filesystem import BeamFileSystem
 from pipelines.formats.registry import READERS
 from pipelines.formats.rows import InteractionBlock, RawBlock, Reject, Survey
 from pipelines.ingestion.raw_files import RawFile, find_files, opened
+from pipelines.log import so_many
 from schemas.tables import SPLITS
 from schemas.vector_formats import cell
 
@@ -169,6 +170,8 @@ def _said(file: RawFile, found: _Seen) -> str:
     about = "" if found.whole else f"in its first {_HEAD_BYTES >> 20} MiB "
     names = len(survey.label_names) if survey.label_names is not None else len(survey.label_values)
     if survey.users is not None:
-        return f"{file.format}: {about}{survey.rows:,} lines, {len(survey.users):,} users, {names:,} items"
-    kind = "sparse" if survey.sparse else "dense"
-    return f"{file.format}: {about}{survey.rows:,} rows, {survey.d:,} features ({kind}), {names:,} labels"
+        parts = [so_many(survey.rows, "line"), so_many(len(survey.users), "user"), so_many(names, "item")]
+    else:
+        kind = "sparse" if survey.sparse else "dense"
+        parts = [so_many(survey.rows, "row"), f"{so_many(survey.d, 'feature')} ({kind})", so_many(names, "label")]
+    return f"{file.format}: {about}{', '.join(parts)}"

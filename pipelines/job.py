@@ -17,6 +17,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     DirectOptions,
+    FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
     StandardOptions,
@@ -28,19 +29,11 @@ from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_runner
 
 from pipelines import counters, log, process_cache, progress
-from pipelines.errors import ConfigError, StoreError, unwrap
+from pipelines.errors import ConfigError, StoreError, TemplateWritten, unwrap
+from pipelines.filesystem import scheme_of
 from pipelines.memory import give_back, watched_peak
+from pipelines.runners import RUNNERS
 from schemas.filesystem import FileSystem
-
-RUNNERS = {
-    "in-process": "FnApiRunner",
-    "multi-processing": "FnApiRunner",
-    "prism": "PrismRunner",
-    "flink": "FlinkRunner",
-    "dataflow": "DataflowRunner",
-}
-"""Our names and Beam's. Any other name is handed to Beam as it is."""
-
 
 _WITHOUT_OPTIONS_IN_LOGS = "--sdk_harness_log_level_overrides=" + json.dumps(
     dict.fromkeys(("__main__", "apache_beam.runners.worker.sdk_worker_main"), "WARNING")
@@ -79,6 +72,8 @@ def pipeline_options(runner: str, flags: Sequence[str]) -> PipelineOptions:
             create_runner(name)
         except (ValueError, ImportError) as error:
             raise ConfigError(f"--runner={runner}: {error}; ours are {', '.join(RUNNERS)}") from None
+    if name == RUNNERS["flink"]:
+        _refuse_lost_jar(options.view_as(FlinkRunnerOptions).flink_job_server_jar)
     options.view_as(StandardOptions).runner = name
     # Beam would ask `pip freeze` at every job and send the list along, which nobody reads.
     options.view_as(DebugOptions).add_experiment("disable_logging_submission_environment")
@@ -100,8 +95,12 @@ def _parsed(flags: Sequence[str]) -> PipelineOptions:
     return options
 
 
-class TemplateWritten(Exception):
-    """The job was not run: Dataflow's template of it was written, as --template_location asks."""
+def _refuse_lost_jar(jar: str | None) -> None:
+    """Raises ConfigError where the job server is to be a file and there is none; Beam looks when the job is built."""
+    if jar is not None and scheme_of(jar) is None and not os.path.isfile(jar):
+        raise ConfigError(
+            f"--flink_job_server_jar={jar}: there is no such file; `awe doctor` says where `make flink` puts it"
+        )
 
 
 def template_of(options: PipelineOptions) -> str | None:
@@ -165,7 +164,7 @@ def _without_job_server(error: Exception, options: PipelineOptions) -> ConfigErr
         return None
     name = options.view_as(StandardOptions).runner
     ours = next((ours for ours, beams in RUNNERS.items() if beams == name), name)
-    mend = "; `awe doctor` says where Flink's is, docs/flink.md how to start one" if ours == "flink" else ""
+    mend = "; `awe doctor` says where Flink's is, docs/runners/flink.md how to start one" if ours == "flink" else ""
     return ConfigError(
         f"--runner={ours}: Beam has no job server for it and could not fetch one; give --job_endpoint=HOST:PORT or "
         f"--{ours.lower().removesuffix('runner')}_job_server_jar=FILE{mend}"

@@ -73,6 +73,11 @@ def on_a_terminal() -> bool:
     return not ours.closed and ours.isatty()  # closed: by whoever has called us from a program of their own
 
 
+def so_many(number: int, noun: str) -> str:
+    """`1 label`, `2,000 labels`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def info(message: str) -> None:
     """One line of progress."""
     _LOGGER.info("%s", message)

@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.config import Config, Data, load_config
 from pipelines.errors import ConfigError
 from pipelines.filesystem import BeamFileSystem
-from pipelines.plan_speeds import START_SECONDS, built_in, kept, logged, probed, say_speeds
+from pipelines.plan_speeds import built_in, kept, logged, probed, say_speeds
 from pipelines.run_directory import RunDirectory
 from pipelines.run_plan import PROCESS_BYTES, Cluster, Run, Speeds, StagePlan, run_plan
 from pipelines.train import train_settings
@@ -228,7 +228,6 @@ _FLAGS: dict[str, Callable[[Cluster], list[str]]] = {
     "flink": _flink,
     "dataflow": _dataflow,
 }
-RUNNERS = tuple(START_SECONDS)
 
 
 def _as_json(

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from apache_beam.io.filesystems import FileSystems
-
 from pipelines.config import Config
 from pipelines.errors import ConfigError, StoreError
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystem import BeamFileSystem, scheme_of
+
+_FS = BeamFileSystem()
 
 
 @dataclass(frozen=True)
@@ -37,29 +37,29 @@ class Lane:
     ranked: tuple[str, ...]
 
     def model(self, iteration: int) -> str:
-        return FileSystems.join(self.root, f"model-{iteration}")
+        return _FS.join(self.root, f"model-{iteration}")
 
     def embeddings(self, iteration: int, split: str) -> str:
-        return FileSystems.join(self.root, f"embeddings-{iteration}", split)
+        return _FS.join(self.root, f"embeddings-{iteration}", split)
 
     def fold_model(self, fold: int) -> str:
         """Of iteration 0, trained without the fold."""
-        return FileSystems.join(self.root, "folds", str(fold), "model-0")
+        return _FS.join(self.root, "folds", str(fold), "model-0")
 
     def fold_embeddings(self, fold: int, split: str, own: bool) -> str:
         """Of the rows of the fold, or of those that its model was trained on, by that model."""
-        return FileSystems.join(self.root, "folds", str(fold), "embeddings-0", split, "own" if own else "others")
+        return _FS.join(self.root, "folds", str(fold), "embeddings-0", split, "own" if own else "others")
 
     def reweighted(self, iteration: int, split: str) -> str:
-        return FileSystems.join(self.root, f"reweighted-{iteration}", split)
+        return _FS.join(self.root, f"reweighted-{iteration}", split)
 
     def predictions(self, iteration: int, method: str, split: str) -> str:
-        return FileSystems.join(self.root, f"predictions-{iteration}", method, split)
+        return _FS.join(self.root, f"predictions-{iteration}", method, split)
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The run directory: one configuration, one seed. A local path or any URI that Beam's FileSystems know."""
+    """The run directory: one configuration, one seed. A local path or any URI that Beam's filesystems know."""
 
     root: str
 
@@ -69,14 +69,12 @@ class RunDirectory:
         if not root.rstrip("/"):
             raise ConfigError(f"--run={root}: name a directory for the run")
         try:
-            local = FileSystems.get_scheme(root) is None
-            FileSystems.get_filesystem(root)
-            BeamFileSystem().join(root)
+            _FS.join(root)
         except (ValueError, StoreError) as error:
             raise ConfigError(
                 f"--run={root}: {error}; install what Beam needs for that scheme, or give a path"
             ) from None
-        if local and os.path.isfile(root):
+        if scheme_of(root) is None and os.path.isfile(root):
             raise ConfigError(f"--run={root}: is a file; name a directory for the run")
         return cls(root.rstrip("/"))
 
@@ -91,7 +89,7 @@ class RunDirectory:
         raise ConfigError(f"--run={root}: there is no run.toml, so no run; give the directory of one (of one seed)")
 
     def path(self, *names: str) -> str:
-        return FileSystems.join(self.root, *names)
+        return _FS.join(self.root, *names)
 
     def of_seed(self, seed: int) -> RunDirectory:
         """The run of one of several seeds."""

@@ -52,7 +52,7 @@ _SCORES_BYTES = 128 * 2**20
 """Of a thread that ranks (`awe_core.scoring`)."""
 
 _TRAINERS_BYTES_PER_SECOND = 1.2e9
-"""A block of examples, read out of core and checked, of a second of CPU (docs/trainer.md)."""
+"""A block of examples, read out of core and checked, of a second of CPU (docs/stages/train.md)."""
 
 _TRAINING_SECONDS = 0.8
 """Of a training beside its pairs: what it checks before and after, and keeps in between."""
@@ -253,7 +253,7 @@ _RATES = Rates()
 class Speeds:
     """What one core does in a second.
 
-    What stands here are the benchmarks' figures of one core of 2020 or later (docs/trainer.md, docs/scaling.md).
+    What stands here are the benchmarks' figures of one core of 2020 or later (docs/stages/train.md, docs/scaling.md).
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from schemas.filesystem import FileSystem
+from schemas.filesystem import FileSystem, saying_where
 
 
 class ScratchDraft:
@@ -26,10 +26,12 @@ class ScratchDraft:
         self._file = tempfile.NamedTemporaryFile(prefix="awe-draft-")  # noqa: SIM115
 
     def write(self, content: bytes) -> int:
-        return self._file.write(content)
+        with saying_where(tempfile.gettempdir()):
+            return self._file.write(content)
 
     def keep(self, path: str) -> None:
-        self._file.flush()
+        with saying_where(tempfile.gettempdir()):
+            self._file.flush()
         self._send(self._file.name, path)
         self._file.close()
 

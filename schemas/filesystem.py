@@ -56,6 +56,16 @@ class FileSystem(Readable, Protocol):
         """Remove files; one that is already gone is no error."""
 
 
+@contextmanager
+def saying_where(path: str | Path) -> Iterator[None]:
+    """Give errors of writing a path: a full disk has none of its own."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 class LocalDraft:
     """A draft beside the file that it will become."""
 
@@ -65,10 +75,12 @@ class LocalDraft:
         self._file = self._path.open("wb")
 
     def write(self, content: bytes) -> int:
-        return self._file.write(content)
+        with saying_where(self._path.parent):
+            return self._file.write(content)
 
     def keep(self, path: str) -> None:
-        self._file.close()
+        with saying_where(self._path.parent):
+            self._file.close()
         os.replace(self._path, path)
 
     def discard(self) -> None:

@@ -5,8 +5,8 @@
 
 DIRECTORY gets the configuration, the logs and what Flink keeps; `stop` ends every process and removes all but the logs.
 A TaskManager starts the workers of Beam's Python SDK itself, with the `python` of the environment that runs this
-program, by Beam's boot program: submit with --environment_type=PROCESS (docs/flink.md). The job server stays for all
-jobs: started for each of them it took 4 s of CPU more.
+program, by Beam's boot program: submit with --environment_type=PROCESS (docs/runners/flink.md). The job server stays
+for all jobs: started for each of them it took 4 s of CPU more.
 """
 
 from __future__ import annotations

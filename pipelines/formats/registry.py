@@ -25,5 +25,8 @@ READERS: dict[str, Reader] = {
     "parquet": Reader(parquet.survey, parquet.read),
     "digits": Reader(digits.survey, digits.read),
 }
+FORMATS = tuple(name for name in READERS if name != "digits")
+"""Of files: the embedded digits are none."""
+
 INTERACTIONS = frozenset({"interactions", "csv"})
 """Formats whose blocks are users and items, not examples with features."""

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from pipelines import cli, doctor
-from pipelines.job import RUNNERS
+from pipelines.runners import RUNNERS
 
 
 @pytest.fixture(autouse=True)

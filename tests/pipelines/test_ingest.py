@@ -453,7 +453,7 @@ def test_the_log_says_how_many_labels_only_test_has_and_how_many_pairs_stand_twi
         lines = "".join(f"u{i % 8},i{i}\n" for i in range(40))
         run(tmp_path / "users", train=write(tmp_path / "c.csv", lines + "u0,i0\n"))
     assert "1 of 3 labels have no row in train, so nothing is learnt of them" in caplog.text
-    assert "0 rows refused, 1 pairs repeated" in caplog.text
+    assert "0 rows refused, 1 pair repeated" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------------------ real data

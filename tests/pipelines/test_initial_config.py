@@ -61,6 +61,7 @@ def test_the_defaults_in_comments_are_the_defaults(tmp_path: Path) -> None:
     ("name", "text", "words"),
     [
         ("a.svm", "1 0:1 3:0.5\n0,2 1:2\n1 2:1\n", "svmlight: 3 rows, 4 features (sparse), 3 labels"),
+        ("one.svm", "0 0:1\n", "svmlight: 1 row, 1 feature (sparse), 1 label"),
         ("a.csv", "user,item,rating\nann,tea,5\nbob,tea,1\nann,milk,3\n", "csv: 3 lines, 2 users, 2 items"),
         ("a.txt", "1 5 6 7\n2 5 8\n", "interactions: 2 lines, 2 users, 4 items"),
     ],
@@ -74,7 +75,7 @@ def test_of_long_text_only_the_beginning_is_surveyed(tmp_path: Path) -> None:
     line = "ann,tea,5\n"
     (tmp_path / "long.csv").write_text(line * (_HEAD_BYTES // len(line) + 10))
     text = initialised(tmp_path, str(tmp_path / "long.csv"))
-    assert f"#   csv: in its first 4 MiB {_HEAD_BYTES // len(line):,} lines, 1 users, 1 items" in text
+    assert f"#   csv: in its first 4 MiB {_HEAD_BYTES // len(line):,} lines, 1 user, 1 item" in text
 
 
 def test_columns_of_very_different_scale_are_standardised(tmp_path: Path) -> None:

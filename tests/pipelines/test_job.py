@@ -27,7 +27,8 @@ from apache_beam.utils.subprocess_server import JavaJarServer
 from pipelines import counters, log
 from pipelines.errors import ConfigError, DataError, JobError, StoreError, unwrap
 from pipelines.filesystem import BeamFileSystem
-from pipelines.job import RUNNERS, in_process, make_runner, pipeline_options, run_job, template_of
+from pipelines.job import in_process, make_runner, pipeline_options, run_job, template_of
+from pipelines.runners import RUNNERS
 
 
 def test_a_flag_that_beam_does_not_know_is_refused() -> None:
@@ -228,3 +229,14 @@ def test_a_runner_without_a_job_server_says_what_to_give(
     monkeypatch.setattr(JavaJarServer, "local_jar", no_network)
     with pytest.raises(ConfigError, match=rf"^--runner={runner}: Beam has no job server .*--{server}=FILE"):
         run_job("x", lambda p: p | beam.Create([1]), pipeline_options(runner, []), BeamFileSystem(), str(tmp_path))
+
+
+def test_a_job_server_that_is_not_there_is_refused_before_any_work(tmp_path: Path) -> None:
+    jar = tmp_path / "flink-job-server.jar"
+    with pytest.raises(ConfigError, match=rf"^--flink_job_server_jar={jar}: there is no such file; `awe doctor` says"):
+        pipeline_options("flink", [f"--flink_job_server_jar={jar}"])
+    with pytest.raises(ConfigError, match="there is no such file"):
+        pipeline_options("FlinkRunner", [f"--flink_job_server_jar={tmp_path}"])
+    pipeline_options("flink", ["--flink_job_server_jar=https://nowhere/flink-job-server.jar"])
+    jar.touch()
+    pipeline_options("flink", [f"--flink_job_server_jar={jar}"])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -76,6 +80,46 @@ def test_completion_knows_commands_and_options() -> None:
     assert "neighbours" in CliRunner().invoke(cli, [], prog_name="awe", env=asked).output
     asked = {"_AWE_COMPLETE": "bash_complete", "COMP_WORDS": "awe export --form", "COMP_CWORD": "2"}
     assert "--format" in CliRunner().invoke(cli, [], prog_name="awe", env=asked).output
+
+
+def in_a_new_process(program: str, *arguments: str) -> object:
+    """The last line that a program says, as JSON."""
+    said = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True, timeout=120
+    )
+    return json.loads(said.stdout.splitlines()[-1])
+
+
+def test_what_runs_no_job_does_not_wait_for_the_import_of_beam(tmp_path: Path) -> None:
+    program = """
+import json, os, sys
+from click.testing import CliRunner
+from pipelines.cli import cli
+with_beam = []
+for line in sys.argv[1:]:
+    CliRunner().invoke(cli, line.split(), prog_name="awe")
+    with_beam += [line] * ("apache_beam" in sys.modules)
+for words in ("awe neigh", "awe export --form"):
+    asked = {"_AWE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    CliRunner().invoke(cli, [], prog_name="awe", env=asked)
+    with_beam += [words] * ("apache_beam" in sys.modules)
+print(json.dumps(with_beam))
+"""
+    lines = ["--help", "train --help", "keys data", f"doctor --run={tmp_path}", f"model show {tmp_path}"]
+    assert in_a_new_process(program, *lines) == []
+    assert in_a_new_process(program, f"neighbours --run={tmp_path} --label=oak") != []
+
+
+def test_every_blas_is_loaded_before_the_commands_are_held_to_one_thread() -> None:
+    program = """
+import json
+from threadpoolctl import threadpool_info
+from pipelines import cli
+held = {one["filepath"] for one in threadpool_info()}
+import pipelines.whole_run
+print(json.dumps(sorted({one["filepath"] for one in threadpool_info()} - held)))
+"""
+    assert in_a_new_process(program) == []
 
 
 def test_keys_are_all_listed_with_their_defaults() -> None:

@@ -15,7 +15,7 @@ from tests.pipelines.report.conftest import HOSTILE
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None,
-    reason="no Chromium: Debian has it as chromium and chromium-driver (docs/report.md)",
+    reason="no Chromium: Debian has it as chromium and chromium-driver (docs/stages/report.md)",
 )
 
 

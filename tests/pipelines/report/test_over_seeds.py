@@ -59,7 +59,7 @@ def test_the_command_writes_it_and_says_where(seeds_run: Path, capsys: pytest.Ca
     assert path.read_bytes() == before
 
 
-@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no Chromium (docs/report.md)")
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no Chromium (docs/stages/report.md)")
 def test_in_a_browser_a_seed_is_one_click_away(seeds_run: Path) -> None:
     with chromium() as browser:
         browser.show(420, dark=True)

@@ -47,7 +47,10 @@ def model_of(run: Path) -> dict[str, bytes]:
 
 
 def stop(run: Path, number: int, delay_s: float, *flags: str) -> tuple[int, str]:
-    """Train, send a signal some time after the first step; exit status and standard error."""
+    """Train, send a signal some time after the first step; exit status and standard error.
+
+    What is killed leaves what is on disk: that comes some time after there is a checkpoint.
+    """
     command = [sys.executable, "-m", "pipelines", "train", f"--run={run}", *TRAINED, *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
         assert process.stderr is not None
@@ -55,11 +58,18 @@ def stop(run: Path, number: int, delay_s: float, *flags: str) -> tuple[int, str]
         for line in process.stderr:
             said.append(line)
             if "negatives are drawn by" in line:
+                if number == signal.SIGKILL:
+                    wait_for_checkpoint(run, process)
                 time.sleep(delay_s)
                 process.send_signal(number)
                 break
         said += process.stderr.readlines()
         return process.wait(), "".join(said)
+
+
+def wait_for_checkpoint(run: Path, process: subprocess.Popen[str]) -> None:
+    while process.poll() is None and not (run / "model-0" / "checkpoint.json").exists():
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("flags", "threads"), [((OFTEN,), 4), ((), 2)])

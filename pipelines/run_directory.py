@@ -81,10 +81,10 @@ class RunDirectory:
     @classmethod
     def standing_at(cls, root: str) -> RunDirectory:
         """What `--run` names, where a run stands. Raises ConfigError where there is none."""
-        fs, run = BeamFileSystem(), cls.at(root)
-        if fs.exists(run.path("run.toml")):
+        run = cls.at(root)
+        if _FS.exists(run.path("run.toml")):
             return run
-        if run.holds_seeds(fs):
+        if run.holds_seeds(_FS):
             raise ConfigError(f"--run={root}: holds the runs of several seeds; give one of them, {run.path('seed-S')}")
         raise ConfigError(f"--run={root}: there is no run.toml, so no run; give the directory of one (of one seed)")
 

@@ -246,7 +246,7 @@ class Cluster:
         return self.worker_bytes // self.cores
 
 
-_RATES = Rates()
+_RATES = rates_of(128, 20)
 
 
 @dataclass(frozen=True)

@@ -87,20 +87,20 @@ class Asked:
 class Rates:
     """Seconds of one worker for each of what a plan counts; what it reads, and what it shuffles, in a second.
 
-    What stands here is for 128 dimensions and 20 neighbours on one core of 2020 or later (`rates_of` others), for a
-    plan that is made without a probe, in one process, which hands over what others shuffle
-    (`SHUFFLE_BYTES_PER_SECOND`). The bytes are never probed.
+    For a plan that is made without a probe `rates_of` has the first three. The bytes are never probed; those shuffled
+    are of one process, which hands over what others shuffle (`SHUFFLE_BYTES_PER_SECOND`).
     """
 
-    per_pair: float = 3.5e-9
-    per_row: float = 20e-6
-    per_shard: float = 10e-6
+    per_pair: float
+    per_row: float
+    per_shard: float
     bytes_per_second: float = 120e6
     shuffle_bytes_per_second: float = 120e6
 
 
 def rates_of(dimension: int, n: int, nonzeros: float | None = None) -> Rates:
-    """What is built in for rows of so many dimensions and neighbours, of sparse ones with so many values.
+    """What is built in, of one core of 2020 or later: for rows of so many dimensions and neighbours, of sparse ones with
+    so many values.
 
     A row costs more the more neighbours are asked for: more come nearer than the n-th so far, and are kept and sorted
     in. Sparse rows have a product for every feature that two share, and exact distances of whoever is kept. The numbers

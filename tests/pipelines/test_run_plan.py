@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from awe_core.knn.plan import Asked, plans, rates_of
 from pipelines.config import KINDS
-from pipelines.run_plan import PROCESS_BYTES, Cluster, Run, Speeds, StagePlan, flops_of_pair, run_plan
+from pipelines.run_plan import (
+    _SECONDS_A_LINE,
+    _SECONDS_A_NEIGHBOURS_LABEL,
+    _SECONDS_A_SCORE,
+    _SECONDS_A_WORD,
+    PROCESS_BYTES,
+    Cluster,
+    Run,
+    Speeds,
+    StagePlan,
+    flops_of_pair,
+    run_plan,
+)
 
 GIB = 2**30
 CIFAR = Run(45_000, 5_000, 10_000, 474, None, 128, 100, 1.0, 100, 10, iterations=1, epochs=25)
@@ -200,7 +212,7 @@ def test_with_refit_all_but_ingest_is_made_of_train_and_once_more_of_train_and_v
 def test_text_takes_longer_to_read_than_arrays() -> None:
     cluster = Cluster(1, 1, 8 * GIB)
     arrays, text = (run_plan(replace(CIFAR, text=text), cluster, Speeds()) for text in (False, True))
-    assert text[0].seconds - arrays[0].seconds == pytest.approx(60_000 * (100e-6 + 475 * 2e-6))
+    assert text[0].seconds - arrays[0].seconds == pytest.approx(60_000 * (_SECONDS_A_LINE + 475 * _SECONDS_A_WORD))
     assert text[1:] == arrays[1:]
 
 
@@ -221,10 +233,10 @@ def test_labels_of_neighbours_and_labels_to_rank_take_their_time() -> None:
     cluster = Cluster(2, 1, 64 * GIB)
     slow = replace(Speeds(), bytes_per_second=1e15, shuffle_bytes_per_second=1e15, flops_per_second=1e18)
     few, many = (run_plan(replace(CIFAR, labels_a_row=labels), cluster, slow)[3].seconds for labels in (1.0, 20.0))
-    assert many - few == pytest.approx(60_000 * 100 * 19 * 150e-9 / 2, rel=0.01)
+    assert many - few == pytest.approx(60_000 * 100 * 19 * _SECONDS_A_NEIGHBOURS_LABEL / 2, rel=0.01)
     methods = ("popularity", "awe")
     narrow, wide = (run_plan(replace(CIFAR, labels=Y, methods=methods), cluster, slow)[4] for Y in (10_000, 110_000))
-    assert wide.seconds - narrow.seconds == pytest.approx(15_000 * 10**5 * 10e-9, rel=0.01)  # one part
+    assert wide.seconds - narrow.seconds == pytest.approx(15_000 * 10**5 * _SECONDS_A_SCORE, rel=0.01)  # one part
 
 
 def test_validation_is_ranked_after_every_epoch() -> None:

@@ -43,7 +43,7 @@ def test_every_plan_keeps_to_the_memory_and_says_what_it_moves(asked: Asked) -> 
         assert 0 <= plan.shuffle_bytes <= (NEIGHBOUR_BYTES * asked.n + 4) * plan.shards * everyone
         assert plan.pairs <= everyone * (asked.base_rows + 1)
         assert plan.tasks >= 1
-        assert plan.seconds(Rates(), asked.workers) >= 0
+        assert plan.seconds(rates_of(128, 20), asked.workers) >= 0
 
 
 @given(joins())
@@ -91,9 +91,6 @@ def test_seconds_rise_with_the_rates_and_fall_with_the_workers(asked: Asked, rat
 
 def test_more_neighbours_cost_more_a_row_and_more_dimensions_more_a_pair() -> None:
     few, many, wide = rates_of(128, 20), rates_of(128, 200), rates_of(256, 20)
-    assert (few.per_pair, few.per_row, few.per_shard) == pytest.approx(
-        (Rates().per_pair, Rates().per_row, Rates().per_shard)
-    )
     assert few.per_pair == many.per_pair < wide.per_pair
     assert few.per_row == wide.per_row < many.per_row
     assert few.per_shard == wide.per_shard < many.per_shard

@@ -6,7 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from awe_core.knn.plan import Asked, Rates, plans
+from awe_core.knn.plan import Asked, plans, rates_of
+
+RATES = rates_of(128, 20)
 
 
 def asked(rows: int, workers: int = 2, worker_bytes: int = 2**40, by_lists: bool = True) -> Asked:
@@ -31,7 +33,7 @@ def test_one_worker_takes_one_shard_and_more_workers_have_a_few_tasks_each() -> 
 
 def test_lists_pay_the_more_the_larger_the_base() -> None:
     gains = [
-        plans(asked(rows, by_lists=False))[0].seconds(Rates(), 2) / plans(asked(rows))[0].seconds(Rates(), 2)
+        plans(asked(rows, by_lists=False))[0].seconds(RATES, 2) / plans(asked(rows))[0].seconds(RATES, 2)
         for rows in (10**4, 10**5, 10**6, 10**7)
     ]
     assert all(less < more for less, more in pairwise(gains))

@@ -99,8 +99,9 @@ class Rates:
 
 
 def rates_of(dimension: int, n: int, nonzeros: float | None = None) -> Rates:
-    """What is built in, of one core of 2020 or later: for rows of so many dimensions and neighbours, of sparse ones with
-    so many values.
+    """What is built in, of one core of 2020 or later, for rows of so many dimensions and neighbours.
+
+    Of sparse rows `nonzeros` is how many values one has.
 
     A row costs more the more neighbours are asked for: more come nearer than the n-th so far, and are kept and sorted
     in. Sparse rows have a product for every feature that two share, and exact distances of whoever is kept. The numbers

@@ -1,8 +1,9 @@
 """From x to the best labels and why: the neighbours that lift each of them, and by how much.
 
-    f(x, y) = (s·Σₘ wₘ [y ∈ Yₘ] + b)·(xᵀUᵀVy + c),   wₘ = exp(−λx ‖Ux − Uxₘ‖²)
+    f(x, y) = (s·Σₘ wₘ [y ∈ Yₘ] + b)·(xᵀUᵀVy + c),   wₘ = exp(−λx ‖φ(x) − φ(xₘ)‖²)
 
-Everything that stands beside a label is enough to compute its score again.
+φ is Ux, or that with x beside it (`awe_core.neighbour_space`). Everything that stands beside a label is enough to
+compute its score again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from awe_core.examples import Block, Features
 from awe_core.gate import Gate
 from awe_core.knn import Base, search
 from awe_core.model import Model
+from awe_core.neighbour_space import NeighbourSpace
 from awe_core.neighbours import NOBODY, Neighbours
 from awe_core.ranking import Ranking
 from awe_core.rows import ranges
@@ -56,16 +58,16 @@ class Weighing:
 
     Attributes
     ----------
-    base : the rows of the base, embedded by `before` and prepared for the join.
+    base : the rows of the base, in `space` and prepared for the join.
     labels : theirs.
-    before : the model of the iteration before, which neighbours are found by.
+    space : of the model that neighbours are found by.
     gate : s and b.
     n, lambda_x, mode, epsilon : see `awe_core.affinities.knn`; λx is the setting / m.
     """
 
     base: Base
     labels: LabelsById
-    before: Model
+    space: NeighbourSpace
     gate: Gate
     n: int
     lambda_x: float
@@ -112,7 +114,7 @@ class Annotator:
     def _nearest(self, block: Block) -> Neighbours:
         how = self.weighing
         assert how is not None
-        queries = how.base.alike(block.ids, how.before.embed(block.features))
+        queries = how.base.alike(block.ids, how.space.embed(block.features))
         return search(how.base, queries, how.n, leave_self_out=False)
 
     def _explained(self, block: Block, ranking: Ranking, found: Neighbours) -> Annotations:

@@ -33,6 +33,7 @@ from awe_core.knn import Base, prepare, search
 from awe_core.knn.approximate import approximate_join
 from awe_core.label_ranker import LOWEST, LabelRanker, Scorer, WideModel, canonical, partial_targets
 from awe_core.model import Model
+from awe_core.neighbour_space import NeighbourSpace
 from awe_core.neighbours import Neighbours
 from awe_core.optimisers import OptimiserName
 from awe_core.ranking import Ranking
@@ -202,11 +203,13 @@ class _Space:
 
     Attributes
     ----------
-    ids, vectors : int64 [rows], float32 [rows, D]; x itself for the RBF of the input space.
+    where : the space itself; None for the RBF of the input space, where it is x.
+    ids, vectors : int64 [rows], and the rows there, float32.
     median : m, the unit of λx; None for clusters.
     leaves : of clusters alone.
     """
 
+    where: NeighbourSpace | None
     ids: NDArray[np.int64]
     vectors: Features
     median: float | None
@@ -237,6 +240,8 @@ class AffinityWeightedEmbedding(LabelRanker):
     leaf_rows, leaf_labels : of the clusters: training examples of a leaf at the most, and N.
     embedding : the model whose neighbours or leaves are taken: of the iteration before, or always Wsabie.
     folds : F; from 2 on examples have G of models trained without their own fold (`awe_core.folds`).
+    input_weight : ρ, how much of x stands beside Ux where neighbours or leaves are looked for
+        (`awe_core.neighbour_space`); 0 is Ux alone.
     recall : of the neighbours of the examples that are trained on, the share to find; 1 finds all. Those of other rows
         are all found.
     iterations : T of the last iteration; 0 is Wsabie alone.
@@ -290,6 +295,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         leaf_rows: int = 500,
         leaf_labels: int = 50,
         embedding: Literal["previous", "first"] = "previous",
+        input_weight: float = 0.0,
         folds: int = 1,
         offset: float | Literal["learnt"] = 0.0,
         bias: float = 0.0,
@@ -326,6 +332,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         self.leaf_rows = leaf_rows
         self.leaf_labels = leaf_labels
         self.embedding = embedding
+        self.input_weight = input_weight
         self.folds = folds
         self.offset = offset
         self.bias = bias
@@ -364,6 +371,10 @@ class AffinityWeightedEmbedding(LabelRanker):
         self._check_kind()
         if self.n < 1 or self.iterations < 0:
             raise ValueError(f"n must be 1 or more and iterations 0 or more, not {self.n} and {self.iterations}")
+        if self.input_weight and (self.kind == "rbf" or self._jointly):
+            raise ValueError(
+                f"kind {self.kind!r} looks for no neighbours in Ux that x could stand beside: leave out input_weight"
+            )
         if self.folds > 1 and (self.kind not in OF_EMBEDDING or self.recall < 1):
             raise ValueError("folds go with neighbours in Ux, all of them: kind knn, hybrid or latent-rbf and recall 1")
         if self.folds > 1 and self.iterations > 1 and self.embedding == "previous":
@@ -519,7 +530,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         base = prepare(space.ids, space.vectors)
 
         def scores(features: Features) -> NDArray[np.float64]:
-            vectors = features if self.kind == "rbf" else before.embed(features)
+            vectors = features if space.where is None else space.where.beside(before.embed(features), features)
             if space.leaves:
                 affinity = self._affinity_by_leaf(space.leaves, vectors, None)
             else:
@@ -553,24 +564,25 @@ class AffinityWeightedEmbedding(LabelRanker):
         return space
 
     def _space_of(self, fit: ArrangedBlocks, iteration: int) -> _Space:
-        blocks = fit.map(lambda block: self._vectors(block.features, iteration))
+        where = None if self.kind == "rbf" else self._beside(self._source(iteration), fit)
+        blocks = fit.map(lambda block: _placed(where, block))
         order = np.concatenate(fit.positions)
         ids = fit.whole.ids[order]
         vectors = sp.vstack(blocks, format="csr") if sp.issparse(blocks[0]) else np.concatenate(blocks)
         if self.kind != "cluster":
-            return _Space(ids, vectors, self._median(ids, vectors), None)
+            return _Space(where, ids, vectors, self._median(ids, vectors), None)
         sample = in_sample(self._seed, ids, self.leaf_rows)
         tree = ClusterTree.fit(self._seed, ids[sample], vectors[sample], self.leaf_rows)
         counts = count_labels(tree.assign(vectors), fit.whole.labels[order], tree.leaves)
-        return _Space(ids, vectors, None, _Leaves(tree, counts))
+        return _Space(where, ids, vectors, None, _Leaves(tree, counts))
 
     def _source(self, iteration: int) -> Model:
         """The model whose U and V the affinity of an iteration is made of."""
         return self.models_[iteration - 1 if self.embedding == "previous" else 0]
 
-    def _vectors(self, features: Features, iteration: int) -> Features:
-        """Where neighbours are looked for: x itself, or Ux."""
-        return features if self.kind == "rbf" else self._source(iteration).embed(features)
+    def _beside(self, model: Model, fit: ArrangedBlocks) -> NeighbourSpace:
+        """Ux of a model, with x beside it."""
+        return NeighbourSpace.of(model, fit[0].features, self.input_weight)
 
     def _median(self, ids: NDArray[np.int64], vectors: Features) -> float:
         sample = smallest_hashes(self._seed, ids)
@@ -615,12 +627,11 @@ class AffinityWeightedEmbedding(LabelRanker):
         if space.leaves:
             leaves = space.leaves
             return [
-                self._affinity_by_leaf(leaves, self._vectors(b.features, iteration), b.labels if within else None)
-                for b in blocks
+                self._affinity_by_leaf(leaves, _placed(space.where, b), b.labels if within else None) for b in blocks
             ]
         if found is None:
             base = prepare(space.ids, space.vectors)
-            found = self._nearest(base, ((b.ids, self._vectors(b.features, iteration)) for b in blocks), own)
+            found = self._nearest(base, ((b.ids, _placed(space.where, b)) for b in blocks), own)
         return [self._affinity_of(near, iteration) for near in found]
 
     def _affinity_of(self, found: Neighbours, iteration: int) -> sp.csr_matrix:
@@ -640,7 +651,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         folds, ids = np.concatenate(rows_of_block), np.concatenate(fit.map(lambda block: block.ids))
         of_folds = []
         for fold, model in enumerate(self._fold_models(fit)):
-            own, vectors = folds == fold, np.concatenate(fit.map(partial(_embedded, model)))
+            own, vectors = folds == fold, np.concatenate(fit.map(partial(_placed, self._beside(model, fit))))
             near = self._nearest(prepare(ids[~own], vectors[~own]), [(ids[own], vectors[own])], own=False)[0]
             of_folds.append(self._weighed(near, self._median(ids[~own], vectors[~own]), model))
         whole = interleaved(folds, of_folds)
@@ -681,5 +692,6 @@ def _parameters_of(kind: str) -> set[str]:
     return {one.name for one in fields(JOINT_KINDS[kind])} if kind in JOINT_KINDS else set()  # type: ignore[arg-type]
 
 
-def _embedded(model: Model, block: Block) -> NDArray[np.float32]:
-    return model.embed(block.features)
+def _placed(where: NeighbourSpace | None, block: Block) -> Features:
+    """The rows of a block where neighbours are looked for."""
+    return block.features if where is None else where.embed(block.features)

@@ -35,6 +35,7 @@ from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.errors import ConfigError
 from pipelines.example_blocks import same_ids
 from pipelines.fold_affinity import FoldNeighbours, FoldVectors, OfFold, weighed_by_fold
+from pipelines.input_scale import refuse_other_weight
 from pipelines.join_plan import shards_of
 from pipelines.models import model_file
 from pipelines.neighbour_affinity import NeighbourAffinity, Weigher, weigher_bytes
@@ -324,6 +325,7 @@ def _vectors(context: Context, lane: Lane, iteration: int) -> dict[str, VectorDa
     for split in lane.splits:
         directory = lane.embeddings(of, split)
         manifest = read_manifest(context.fs, directory, f"embed --iteration={of}")
+        refuse_other_weight(context, directory, manifest, f"embed --iteration={of}")
         found[split] = VectorDataset(directory, context.fresh(directory, manifest))
     return found
 
@@ -350,6 +352,8 @@ def _folds(context: Context, lane: Lane, iteration: int) -> list[FoldVectors]:
     def embedded(fold: int, own: bool) -> tuple[VectorDataset, ...]:
         directories = [lane.fold_embeddings(fold, split, own) for split in lane.fit]
         found = [context.fresh(name, read_manifest(context.fs, name, "embed --iteration=0")) for name in directories]
+        for name, manifest in zip(directories, found, strict=True):
+            refuse_other_weight(context, name, manifest, "embed --iteration=0")
         return tuple(VectorDataset(*named) for named in zip(directories, found, strict=True))
 
     latent, folds = context.config.affinity.kind == "latent-rbf", []

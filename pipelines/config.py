@@ -17,6 +17,7 @@ from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind, joint_named
 from awe_core.affinities.stored import OF_EMBEDDING, NeighbourKind, StoredKind
 from awe_core.kernel_choice import resolved_kernel
 from awe_core.kernels import KernelName
+from awe_core.neighbour_space import refuse_unfit_inputs
 from awe_core.rank_weights import Alpha
 from awe_core.samplers import Sampler
 from awe_core.scaling import Scale
@@ -132,6 +133,9 @@ class Affinity(Section):
     embedding: Literal["previous", "first"] = Field(
         "previous", description="U and V that G is made of: of the iteration before, or always Wsabie's"
     )
+    input_weight: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="ρ: neighbours are near in Ux with ρ·x beside it; 0: in Ux alone"
+    )
     alpha: float = Field(1.0, allow_inf_nan=False, description='α of kind = "linear-sigmoid", the most that G is')
     beta: float = Field(0.0, allow_inf_nan=False, description="β of it, the least")
     k: Positive = Field(5, description='of kind = "top-k": best features of x that are added up')
@@ -215,6 +219,11 @@ class Affinity(Section):
             raise ValueError('affinity.kind = "cluster" has no neighbours: leave out mode, epsilon and recall')
         if self.kind == "rbf" and self.embedding == "first":
             raise ValueError('affinity.kind = "rbf" is made of x itself: leave out affinity.embedding')
+        if self.input_weight and (self.joint or not self.embedded):
+            raise ValueError(
+                f'affinity.kind = "{self.kind}" looks for no neighbours in Ux that x could stand beside: leave out '
+                "affinity.input_weight"
+            )
         if self.out_of_fold and self.kind not in OF_EMBEDDING:
             raise ValueError(f'affinity.kind = "{self.kind}" is not made of neighbours in Ux: leave out affinity.folds')
         if self.out_of_fold and self.recall < 1:
@@ -323,7 +332,7 @@ class Config(Section):
         `facts` are those of the examples. Where x is one-hot there is no input space to search or to regress on; where
         it is very wide, a full matrix would not fit into memory; an affinity that is learnt jointly stores no G. Raises
         ConfigError where such a method was named, or where x is one-hot and the affinity compares features or has
-        folds.
+        folds, or where x cannot stand beside Ux.
         """
         known: tuple[str, ...] = METHODS_T if iteration else METHODS_0
         if self.folds and facts["one_hot"]:
@@ -331,6 +340,11 @@ class Config(Section):
                 "affinity.folds: x names the user, of whom a model that was trained without him knows nothing; leave "
                 'it out, or set data.x = "history"'
             )
+        if self.run.iterations and self.affinity.input_weight:
+            try:
+                refuse_unfit_inputs(int(facts["dimension"]), bool(facts["sparse"]), bool(facts["one_hot"]))
+            except ValueError as error:
+                raise ConfigError(f"affinity.input_weight: {error}") from None
         reasons, joint = _unfit(facts), self.affinity.joint
         if self.run.iterations and joint is not None:
             if joint.of_features and facts["one_hot"]:

@@ -1,14 +1,15 @@
-"""Embed: Ux for every example, as a Beam job.
+"""Embed: Ux for every example, or φ(x), which has x beside it (`awe_core.neighbour_space`), as a Beam job.
 
     examples/S, model-T  →  embeddings-T/S        (S: the splits of the lane)
 
-One task a part; a worker reads a part block by block, multiplies and writes, so it holds U and one block.
+One task a part; a worker reads a part block by block, multiplies and writes, so it holds U and one block,
+twice in Ux (4 · D bytes a row, or 4 · (D + d)).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -16,10 +17,13 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from awe_core.model import Model
+from awe_core.neighbour_space import NeighbourSpace
 from pipelines import counters
+from pipelines.config import Config
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import read_examples
 from pipelines.fold_embeddings import embed_folds
+from pipelines.input_scale import SCALE, facts_of, input_scale, reads, scaled
 from pipelines.models import load_model, model_bytes, model_file
 from pipelines.process_cache import ProcessCache
 from pipelines.run_directory import Lane
@@ -44,12 +48,12 @@ class EmbedSplit:
     plan: DatasetPlan
 
 
-def plan_split(examples: StoredDataset, embeddings: str, model: ModelFile, inputs: dict[str, str]) -> EmbedSplit:
+def plan_split(
+    config: Config, examples: StoredDataset, embeddings: str, model: ModelFile, inputs: dict[str, str]
+) -> EmbedSplit:
     """What embedding a split will write; `inputs` are the fingerprints of examples and model."""
-    manifest = examples.manifest
-    facts = {name: manifest.facts[name] for name in ("labels", "block_rows")}
-    facts["dimension"] = model.facts["settings"]["D"]
-    recipe = recipe_of("embed", VERSION, {}, inputs)
+    manifest, facts = examples.manifest, facts_of(config, examples.manifest, model)
+    recipe = recipe_of("embed", VERSION, reads(config), inputs)
     schema = tables.embeddings(facts["dimension"])
     plan = DatasetPlan(embeddings, recipe, schema, len(manifest.parts), facts, inputs)
     return EmbedSplit(examples, plan)
@@ -83,12 +87,11 @@ class _EmbedPart(beam.DoFn):
 
     def setup(self) -> None:
         threadpool_limits(1)
-        self._model = _MODELS.get(
-            self._described.fingerprint, lambda: load_model(self._fs, self._directory, self._described)
-        )
+        model = _MODELS.get(self._described.fingerprint, lambda: load_model(self._fs, self._directory, self._described))
+        self._spaces = [NeighbourSpace(model, split.plan.facts.get(SCALE, 0.0)) for split in self._splits]
 
     def process(self, task: tuple[int, int]) -> Iterator[tuple[str, Part]]:
-        split, k = self._splits[task[0]], task[1]
+        split, space, k = self._splits[task[0]], self._spaces[task[0]], task[1]
         manifest = split.examples.manifest
         with (
             PartReader(self._fs, split.examples.directory, manifest.parts[k]) as reader,
@@ -97,7 +100,7 @@ class _EmbedPart(beam.DoFn):
             for index in range(reader.blocks):
                 block = read_examples(reader, index, manifest.facts)
                 with counters.kernel("embed"):
-                    embedding = self._model.embed(block.features)
+                    embedding = space.embed(block.features)
                 columns = {
                     "id": pa.array(block.ids),
                     "embedding": convert.vector_array(embedding),
@@ -108,6 +111,11 @@ class _EmbedPart(beam.DoFn):
         yield split.plan.directory, writer.part
 
 
+def vector_bytes(facts: Mapping[str, Any]) -> int:
+    """Bytes of a block of embeddings."""
+    return 4 * int(facts["dimension"]) * int(facts["block_rows"])
+
+
 def build(
     pipeline: beam.Pipeline, fs: FileSystem, splits: Sequence[EmbedSplit], directory: str, model: ModelFile
 ) -> Any:
@@ -115,6 +123,7 @@ def build(
     manifests = [split.examples.manifest for split in splits]
     facts = manifests[0].facts
     held = model_bytes(model, facts["dimension"], facts["labels"]) + part_bytes(manifests)
+    held += 2 * vector_bytes(splits[0].plan.facts)
     return pipeline | "embed" >> with_memory(Embed(fs, splits, directory, model), held)
 
 
@@ -126,10 +135,11 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     for split in lane.splits:
         examples = StoredDataset(context.run.examples(split), context.examples(split))
         inputs = {context.short(examples.directory): examples.fingerprint, context.short(directory): model.fingerprint}
-        splits.append(plan_split(examples, lane.embeddings(iteration, split), model, inputs))
+        splits.append(plan_split(context.config, examples, lane.embeddings(iteration, split), model, inputs))
     waiting = context.outdated(split.plan for split in splits)
     todo = [split for split in splits if split.plan in waiting]
     if todo:
+        todo = [replace(split, plan=scaled(split.plan, input_scale(context, directory, model))) for split in todo]
         rows = sum(split.examples.manifest.rows for split in todo)
         with timed(context.short(lane.embeddings(iteration, ""))):
             context.job(

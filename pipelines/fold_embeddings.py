@@ -11,7 +11,7 @@ they have there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apache_beam as beam
 import numpy as np
@@ -24,9 +24,11 @@ from awe_core.arrangement import block_slices
 from awe_core.examples import Block
 from awe_core.folds import fold_of
 from awe_core.model import Model
+from awe_core.neighbour_space import NeighbourSpace
 from pipelines import counters
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import read_examples
+from pipelines.input_scale import SCALE, facts_of, input_scale, reads, scaled
 from pipelines.models import load_model, model_bytes, model_file
 from pipelines.process_cache import ProcessCache
 from pipelines.run_directory import Lane
@@ -111,8 +113,9 @@ class _EmbedPart(beam.DoFn):
             blocks = [read_examples(reader, index, examples.facts) for index in range(reader.blocks)]
         folds = [fold_of(self._models.seed, block.ids, len(self._loaded)) for block in blocks]
         for fold, (model, plans) in enumerate(zip(self._loaded, split.plans, strict=True)):
+            space = NeighbourSpace(model, plans[0].facts.get(SCALE, 0.0))
             with counters.kernel("embed"):  # products have the shape of the examples' blocks
-                vectors = [model.embed(block.features) for block in blocks]
+                vectors = [space.embed(block.features) for block in blocks]
             for plan, own in zip(plans, (True, False), strict=True):
                 chosen = [np.flatnonzero((rows == fold) == own) for rows in folds]
                 yield plan.directory, self._write(plan, k, _chosen(blocks, vectors, chosen))
@@ -150,15 +153,21 @@ def _plans(
 ) -> tuple[DatasetPlan, DatasetPlan]:
     """Of the fold's own rows, and of the others."""
     manifest = context.examples(split)
-    facts = {name: manifest.facts[name] for name in ("labels", "block_rows")}
-    facts["dimension"] = model.facts["settings"]["D"]
+    facts = facts_of(context.config, manifest, model)
     made = []
     for own in (True, False):
-        reads = {"seed": context.config.run.seed, "fold": [fold, context.config.folds], "own": own}
-        recipe, schema = recipe_of("embed-fold", VERSION, reads, inputs), tables.embeddings(facts["dimension"])
+        keys = {"seed": context.config.run.seed, "fold": [fold, context.config.folds], "own": own}
+        recipe = recipe_of("embed-fold", VERSION, {**keys, **reads(context.config)}, inputs)
+        schema = tables.embeddings(facts["dimension"])
         directory = lane.fold_embeddings(fold, split, own)
         made.append(DatasetPlan(directory, recipe, schema, len(manifest.parts), facts, dict(inputs)))
     return made[0], made[1]
+
+
+def _scaled(split: FoldSplit, scales: Sequence[float]) -> FoldSplit:
+    """The split, whose embeddings say r by fold."""
+    pairs = zip(split.plans, scales, strict=True)
+    return replace(split, plans=tuple((scaled(own, r), scaled(others, r)) for (own, others), r in pairs))
 
 
 def embed_folds(context: Context, lane: Lane) -> None:
@@ -177,6 +186,8 @@ def embed_folds(context: Context, lane: Lane) -> None:
     todo = [split for split in splits if any(plan in waiting for pair in split.plans for plan in pair)]
     if not todo:
         return
+    scales = [input_scale(context, *named) for named in zip(directories, described, strict=True)]
+    todo = [_scaled(split, scales) for split in todo]
     facts = todo[0].examples.manifest.facts
     held = sum(model_bytes(model, facts["dimension"], facts["labels"]) for model in described)
     held += (2 + len(described)) * part_bytes(split.examples.manifest for split in todo)

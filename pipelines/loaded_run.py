@@ -17,9 +17,11 @@ from awe_core.affinity import LabelsById
 from awe_core.annotator import Annotations, Annotator, Weighing
 from awe_core.examples import Features
 from awe_core.knn import prepare
+from awe_core.neighbour_space import NeighbourSpace
 from awe_core.scaling import FITTED, Columns, Scale, scaled
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
+from pipelines.input_scale import SCALE
 from pipelines.models import gate_of
 from pipelines.process_cache import ProcessCache
 from pipelines.vector_dataset import VectorDataset
@@ -99,7 +101,7 @@ def _weighing(run: ExistingRun) -> Weighing:
     return Weighing(
         base=prepare(ids, vectors),
         labels=labels,
-        before=run.model(source),
+        space=_space(run, source),
         gate=gate_of(facts),
         n=int(reweighted["n"]),
         lambda_x=float(reweighted["lambda_x"]) / float(reweighted["median"]),
@@ -108,8 +110,15 @@ def _weighing(run: ExistingRun) -> Weighing:
     )
 
 
+def _space(run: ExistingRun, source: int) -> NeighbourSpace:
+    """Where the run's neighbours were found: of the model of the iteration `source`, with x beside it or without."""
+    directory = run.lane.embeddings(source, run.lane.fit[0])
+    facts = read_manifest(run.context.fs, directory, f"embed --iteration={source}").facts
+    return NeighbourSpace(run.model(source), float(facts.get(SCALE, 0.0)))
+
+
 def _base(run: ExistingRun, source: int) -> tuple[NDArray[np.int64], NDArray[np.float32], LabelsById]:
-    """The rows that the run's neighbours were found in, embedded by the model of the iteration `source`."""
+    """The rows that the run's neighbours were found in, where `_space` puts them."""
     ids, vectors, labels = [], [], []
     for split in run.lane.fit:
         directory = run.lane.embeddings(source, split)

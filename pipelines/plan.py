@@ -130,6 +130,7 @@ def _settings(config: Config) -> dict[str, Any]:
         "iterations": config.run.iterations,
         "epochs": config.train.epochs,
         "kind": config.affinity.kind,
+        "input_weight": config.affinity.input_weight,
         "recall": config.affinity.recall,
         "first": config.affinity.embedding == "first",
         "folds": config.folds,

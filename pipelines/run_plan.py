@@ -33,6 +33,7 @@ from awe_core.knn.plan import (
     plans,
     rates_of,
 )
+from awe_core.neighbour_space import width
 from awe_core.pooled import POOL_LABELS
 from awe_core.ridge import BYTES_AT_MOST, PENALTIES, bytes_needed
 from awe_core.samplers import FIRST_DRAWS, choose_sampler
@@ -93,6 +94,7 @@ class Run:
     nonzeros : of a row of sparse x; None where x is dense.
     D : of the embedding.
     labels, labels_a_row : Y, and how many a row has.
+    input_weight : ρ: where x has one, neighbours are near in it and in Ux together.
     n, k : neighbours; length of the predicted lists.
     iterations, epochs : T of the last iteration; epochs of every training.
     kind : of the affinity.
@@ -124,6 +126,7 @@ class Run:
     iterations: int = 1
     epochs: int = 20
     kind: StoredKind | JointKind = "knn"
+    input_weight: float = 0.0
     recall: float = 1.0
     first: bool = False
     folds: int = 0
@@ -194,8 +197,13 @@ class Run:
         return _ROW_BYTES + x + 4 * self.labels_a_row
 
     @property
+    def neighbour_width(self) -> int:
+        """Coordinates of an embedding as it is stored."""
+        return width(self.D, self.dimension, self.input_weight)
+
+    @property
     def embedding_bytes(self) -> float:
-        return _ROW_BYTES + 4 * self.D + 4 * self.labels_a_row
+        return _ROW_BYTES + 4 * self.neighbour_width + 4 * self.labels_a_row
 
     @property
     def candidates(self) -> float:
@@ -483,12 +491,12 @@ def _leaves(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     times, leaves = run.stored, -(-run.train // run.leaf_rows)
     levels = math.ceil(math.log(max(2, leaves), BRANCHES))
     counts = leaves * 12 * min(run.labels, run.leaf_rows * run.labels_a_row)
-    sample = min(run.train, SAMPLED * leaves) * (8 + 4 * run.D)
+    sample = min(run.train, SAMPLED * leaves) * (8 + 4 * run.neighbour_width)
     read = (2 * run.train + run.rows) * run.embedding_bytes + run.rows * run.example_bytes
     return _stage(
         "affinity",
         times,
-        times * 2.0 * BRANCHES * levels * run.D * (run.train + run.rows),
+        times * 2.0 * BRANCHES * levels * run.neighbour_width * (run.train + run.rows),
         times * (sample + cluster.tasks * counts),
         times * read,
         times * run.rows * run.reweighted_bytes,
@@ -594,7 +602,7 @@ def rates_of_affinity(run: Run) -> Rates:
 
 def _built_in(run: Run, of_x: bool) -> Rates:
     """The rates of a join of the features or of the embeddings."""
-    return rates_of(run.dimension, run.n, run.nonzeros) if of_x else rates_of(run.D, run.n)
+    return rates_of(run.dimension, run.n, run.nonzeros) if of_x else rates_of(run.neighbour_width, run.n)
 
 
 def _asked(run: Run, cluster: Cluster, of_x: bool, within: bool) -> Asked:
@@ -606,7 +614,7 @@ def _asked(run: Run, cluster: Cluster, of_x: bool, within: bool) -> Asked:
         base_rows=run.train,
         within=within,
         query_rows=run.ranked + min(run.train, SAMPLE_ROWS),
-        dimension=of_features if of_x else run.D,
+        dimension=of_features if of_x else run.neighbour_width,
         n=run.n,
         workers=cluster.tasks,
         worker_bytes=max(0, cluster.task_bytes - PROCESS_BYTES),

@@ -42,7 +42,8 @@ def graph_bytes(transform: beam.PTransform) -> int:
 def test_embedding_ten_thousand_parts(tmp_path: Path) -> None:
     model = ModelFile("recipe", {}, {"settings": {"D": D}})
     examples = StoredDataset(*many_parts(tmp_path / "examples", tables.examples(D, False, False)))
-    split = embed.plan_split(examples, str(tmp_path / "out"), model, {})
+    config = Config.model_validate({"data": {"format": "digits"}})
+    split = embed.plan_split(config, examples, str(tmp_path / "out"), model, {})
     assert graph_bytes(embed.Embed(FS, [split], "model", model)) < 1_000_000
 
 

@@ -166,6 +166,15 @@ def test_the_rbf_of_the_input_space_is_joined_there() -> None:
         assert stages["affinity"].joins == (plans(asked)[0],)
 
 
+def test_x_beside_ux_is_stored_and_joined() -> None:
+    cluster, both = Cluster(2, 1, 8 * GIB), replace(CIFAR, input_weight=0.8)
+    alone, beside = (run_plan(run, cluster, Speeds()) for run in (CIFAR, both))
+    assert beside[2].written_bytes - alone[2].written_bytes == 60_000 * 4 * 474
+    asked = Asked(45_000, True, 25_000, 128 + 474, 100, 2, 8 * GIB - 390_000_000, parts=3, id_bytes=4, own_process=True)
+    assert beside[3].joins == (plans(asked)[0],)
+    assert beside[3].seconds > 1.5 * alone[3].seconds
+
+
 def test_clusters_take_a_way_down_a_tree_in_place_of_a_join() -> None:
     cluster = Cluster(2, 1, 8 * GIB)
     leaves, knn = (run_plan(replace(CIFAR, kind=kind), cluster, Speeds())[3] for kind in ("cluster", "knn"))

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from awe_core import scoring
 from awe_core.examples import Block
+from awe_core.neighbour_space import width
 from awe_core.neighbours import Neighbours
 from pipelines import counters
 from pipelines.config import LINEAR, Affinity
@@ -320,20 +321,23 @@ def _reached_bytes(ranker: Ranker, affinity: Affinity | None, base: Sequence[Vec
         return _bytes_of(base)
     if ranker.method in LINEAR:
         return 4 * (ranker.dimension + 1) * labels
-    beside = 0 if affinity is None else _bytes_for_affinity(affinity, int(ranker.model.facts["settings"]["D"]), base)
+    beside = 0
+    if affinity is not None:
+        D = int(ranker.model.facts["settings"]["D"])
+        beside = _bytes_for_affinity(affinity, width(D, ranker.dimension, affinity.input_weight), base)
     return model_bytes(ranker.model, ranker.dimension, labels) + beside
 
 
-def _bytes_for_affinity(affinity: Affinity, D: int, base: Sequence[VectorDataset]) -> int:
-    """Bytes of Ux or x of the base, or of a centroid and the labels of every leaf."""
+def _bytes_for_affinity(affinity: Affinity, coordinates: int, base: Sequence[VectorDataset]) -> int:
+    """Bytes of the base where its neighbours are looked for, or of a centroid and the labels of every leaf."""
     rows = sum(dataset.manifest.rows for dataset in base)
     if affinity.joint is not None:
         return 0
     if affinity.kind == "rbf":
         return _bytes_of(base)
     if affinity.kind == "cluster":
-        return 4 * (D + affinity.leaf_labels) * math.ceil(rows / affinity.leaf_rows)
-    return 4 * D * rows
+        return 4 * (coordinates + affinity.leaf_labels) * math.ceil(rows / affinity.leaf_rows)
+    return 4 * coordinates * rows
 
 
 def _bytes_of(datasets: Sequence[VectorDataset]) -> int:

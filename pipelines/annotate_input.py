@@ -20,6 +20,7 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from threadpoolctl import threadpool_limits
 
+from awe_core.neighbour_space import width
 from pipelines import counters
 from pipelines.config import Config
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan, is_current, refuse_other
@@ -46,7 +47,7 @@ from schemas.parts import Part, PartWriter
 VERSION = 1
 _BLOCK_ROWS = 1024
 _BASE_ROW_BYTES = 12 * 20 + 84
-"""Of a row of the base beside 8D: its neighbours' n of the plan's usual 20, and what the join keeps (docs/join.md)."""
+"""Of a row of the base beside its vector: 20 neighbours, the plan's usual n, and what the join keeps (docs/join.md)."""
 
 
 @dataclass(frozen=True)
@@ -209,4 +210,5 @@ def _held(run: ExistingRun) -> int:
     facts, described = run.context.examples("train").facts, run.described(run.iteration)
     models = 2 * model_bytes(described, facts["dimension"], facts["labels"])
     rows = sum(run.context.examples(split).rows for split in run.lane.fit) if run.iteration else 0
-    return int(models + rows * (8 * int(described.facts["settings"]["D"]) + _BASE_ROW_BYTES))
+    D, weight = int(described.facts["settings"]["D"]), run.config.affinity.input_weight
+    return int(models + rows * (8 * width(D, int(facts["dimension"]), weight) + _BASE_ROW_BYTES))

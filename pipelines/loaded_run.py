@@ -1,7 +1,7 @@
 """A run in memory, ready to annotate rows that were never in it: its models, its base, its scaling, its labels.
 
-Memory of a process: U and V of two models, and of the base 8D + 4n + 84 bytes a row and its labels. All of the base is
-held: `awe affinity` is the stage for more than that.
+Memory of a process: U and V of two models, and of the base 8D + 4n + 84 bytes a row (8(D + d) + … with
+`affinity.input_weight`) and its labels. All of the base is held: `awe affinity` is the stage for more than that.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 from awe_core.estimator import AffinityWeightedEmbedding
-from pipelines import affinity, embed, train
+from pipelines import affinity, annotate, embed, train
 from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.loaded_run import load
@@ -101,6 +101,16 @@ def test_g_is_of_the_distances_in_both(tmp_path: Path) -> None:
             expected[list(labels[row])] += np.exp(-made.config.affinity.lambda_x / median * distance)
         assert G[place].toarray()[0] == pytest.approx(expected, rel=1e-4)
         assert set(G[place].indices.tolist()) == set(np.flatnonzero(expected).tolist())
+
+
+def test_a_query_reaches_the_model_and_both_of_every_row_of_the_base(tmp_path: Path) -> None:
+    root = examples(tmp_path)
+    made = context(root, **KINDS["knn"])
+    stages(made)
+    (lane,) = made.run.lanes(made.config)
+    annotate.main(made, lane, 1)
+    cost = json.loads((root / "log" / "rank-1-awe-test.json").read_text())
+    assert cost["bytes"] == 4 * D * (d + LABELS) + 4 * (D + d) * made.examples("train").rows
 
 
 def test_new_rows_are_annotated_as_those_of_the_run_were(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from awe_core.affinity import SAMPLE_ROWS
 from awe_core.knn import plan as planning
 from awe_core.knn.metric import Metric
 from awe_core.knn.plan import Asked, Plan, Rates
-from awe_core.knn.probe import MOST_ROWS, probe
+from awe_core.knn.probe import probe, sample_rows
 from pipelines import log
 from pipelines.config import Affinity
 from pipelines.errors import ConfigError
@@ -60,7 +60,7 @@ def plan_join(
     # The probe measures the exact join.
     guess = several[0].seconds(rates, asked.workers)
     if guess > _WORTH_A_PROBE and nonzeros is None and not asked.by_lists:
-        rates = _probe(fs, base, n, metric, asked.workers, min(_PROBE_SECONDS, _PROBE_SHARE * guess))
+        rates = _probe(fs, base, n, metric, asked.workers, rates, min(_PROBE_SECONDS, _PROBE_SHARE * guess))
     if asked.own_process:
         rates = replace(rates, shuffle_bytes_per_second=planning.SHUFFLE_BYTES_PER_SECOND)
     for place, plan in enumerate(several):
@@ -152,11 +152,18 @@ def _workers(options: PipelineOptions) -> int:
 
 
 def _probe(
-    fs: FileSystem, base: Sequence[VectorDataset], n: int, metric: Metric, workers: int, seconds: float
+    fs: FileSystem,
+    base: Sequence[VectorDataset],
+    n: int,
+    metric: Metric,
+    workers: int,
+    built_in: Rates,
+    seconds: float,
 ) -> Rates:
     start = time.monotonic()
     base_rows, at_once = sum(dataset.manifest.rows for dataset in base), min(workers, os.cpu_count() or 1)
-    rates = probe(_sample(fs, base, MOST_ROWS), n, base_rows, at_once, metric, seconds=seconds)
+    sample = _sample(fs, base, sample_rows(built_in, at_once, seconds))
+    rates = probe(sample, n, base_rows, at_once, metric, seconds=seconds)
     log.info(
         f"probe of {time.monotonic() - start:.0f} s: {1e9 * rates.per_pair:.2f} ns a pair of rows; "
         f"{1e6 * rates.per_row:.1f} µs a row, {1e6 * rates.per_shard:.1f} for every shard that it meets; one worker"

@@ -72,9 +72,11 @@ def probed(run: Run, cores: int, speeds: Speeds) -> tuple[Speeds, str]:
     """What this machine does on Gaussian rows of the run's size, in some ten seconds."""
     start = time.monotonic()
     rng = np.random.default_rng(0)
-    vectors = rng.standard_normal((min(_PROBED_ROWS, max(2, run.train)), run.D), dtype=np.float32)
+    vectors = rng.standard_normal((min(_PROBED_ROWS, max(2, run.train)), run.neighbour_width), dtype=np.float32)
     join = probe(vectors, run.n, max(2, run.train), cores, seconds=_PROBED_SECONDS)
-    speeds = replace(speeds, join=join, of_join=rates_of(run.D, run.n), bytes_per_second=_bytes_per_second(vectors))
+    speeds = replace(
+        speeds, join=join, of_join=rates_of(run.neighbour_width, run.n), bytes_per_second=_bytes_per_second(vectors)
+    )
     speeds = _of_pair(speeds, _seconds_of_pair(run, rng), run)
     return speeds, f"speeds: measured on this machine, on Gaussian rows, in {time.monotonic() - start:.0f} s"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -17,8 +18,11 @@ from awe_core.threads import Workers
 
 _MOST_ROUNDS = 50
 
-MOST_ROWS = 50_000
+LEAST_ROWS, MOST_ROWS = 4_000, 50_000
 """Of a sample."""
+
+_PAIRS_SEARCHED, _PAIRS_TIMED, _ROWS_MET = 2.5, 1.625, 4.0
+"""Of the joins of a shard's r rows, in r² and in r: to know what rows of the whole base know, and those of a round."""
 
 Sides = tuple[Prepared, Prepared]
 
@@ -41,7 +45,7 @@ def probe(
     ----------
     sample : float32 [rows, d], rows of the base, at least 2; at most `MOST_ROWS` are used.
     base_rows : how many the base has.
-    seconds : roughly how long to measure; one round of all joins at the least.
+    seconds : roughly how long to measure; one round of all joins at the least (`sample_rows`).
     """
     began, rows = time.perf_counter(), min(len(sample) // 2, MOST_ROWS // 2)
     joins = _Sample(sample[: 2 * rows], n, workers, metric, kernel).joins(base_rows)
@@ -54,6 +58,14 @@ def probe(
             if now - began + (now - start) > seconds:  # another one would end too late
                 break
     return _rates(np.median(rounds, axis=0), rows)
+
+
+def sample_rows(rates: Rates, workers: int, seconds: float) -> int:
+    """How large a sample may be for one round of all joins to take about so long, by rates that are built in."""
+    square = rates.per_pair * (_PAIRS_SEARCHED / workers + _PAIRS_TIMED)
+    linear = _ROWS_MET * (rates.per_row + rates.per_shard)
+    shard = (math.sqrt(linear**2 + 4 * square * seconds) - linear) / (2 * square)
+    return min(MOST_ROWS, max(LEAST_ROWS, 2 * int(shard)))
 
 
 def _seconds(join: Callable[[], object], threads: Workers, workers: int) -> float:

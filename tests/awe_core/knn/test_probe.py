@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from awe_core.knn import probe as probing
-from awe_core.knn.plan import Rates
-from awe_core.knn.probe import probe
+from awe_core.knn.plan import Rates, rates_of
+from awe_core.knn.probe import LEAST_ROWS, MOST_ROWS, probe, sample_rows
 
 RATES = ("per_pair", "per_row", "per_shard")
 
@@ -20,6 +20,20 @@ def test_it_measures_something_of_any_sample(rows: int) -> None:
     rates = probe(sample, 5, 10 * rows, 2, seconds=0.01)
     assert rates.per_pair > 0
     assert all(getattr(rates, name) >= 0 for name in RATES)
+
+
+@given(st.integers(8, 2000), st.integers(1, 300), st.integers(1, 16), st.floats(0.1, 60))
+def test_a_sample_is_as_large_as_the_seconds_allow(d: int, n: int, workers: int, seconds: float) -> None:
+    rates = rates_of(d, n)
+    rows = sample_rows(rates, workers, seconds)
+    assert LEAST_ROWS <= rows <= MOST_ROWS
+    shard, half = rows // 2, rows // 4
+    searched = (half**2 * 2 + shard**2 * 2) / workers  # the halves of both shards with themselves, and both shards
+    timed = half**2 / 2 + 2 * half**2 + shard**2
+    predicted = (searched + timed) * rates.per_pair + 4 * shard * (rates.per_row + rates.per_shard)
+    if LEAST_ROWS < rows < MOST_ROWS:
+        assert predicted == pytest.approx(seconds, rel=0.01)
+    assert rows == LEAST_ROWS or predicted < 1.01 * seconds
 
 
 def seconds_of(rates: Rates, rows: int) -> np.ndarray:

@@ -188,7 +188,8 @@ class Affinity(Section):
 
     def reads(self) -> dict[str, Any]:
         """The keys that G depends on, with their values; JSON has no infinity."""
-        values = self.model_dump(include={"kind", *_READ.get(self.kind, ())})
+        beside = ("input_weight",) if self.input_weight else ()
+        values = self.model_dump(include={"kind", *_READ.get(self.kind, ()), *beside})
         return {name: "inf" if value == math.inf else value for name, value in values.items()}
 
     def as_knn(self) -> Affinity:

@@ -47,7 +47,7 @@ from schemas.model_file import ModelFile, find_model, write_model
 VERSION = 3
 
 _AFFINITY_FACTS = (
-    *("kind", "n", "lambda_x", "median", "mode"),
+    *("kind", "n", "lambda_x", "input_weight", "median", "mode"),
     *("lambda_y", "near_labels", "median_y", "leaf_rows", "leaf_labels", "fold_medians"),
 )
 """Of the reweighted examples, those of a model that is trained on them; a kind has some."""

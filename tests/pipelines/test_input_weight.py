@@ -76,6 +76,7 @@ def test_shards_and_workers_change_no_byte_and_the_twin_trains_the_same_model(tm
     made = context(roots[0], **KINDS[kind])
     (lane,) = made.run.lanes(made.config)
     model = load_model(made.fs, lane.model(1), model_file(made.fs, lane.model(1), 1))
+    assert model_file(made.fs, lane.model(1), 1).facts["input_weight"] == KINDS[kind]["input_weight"]
     assert np.array_equal(model.U, twin.models_[1].U)
     assert np.array_equal(model.V, twin.models_[1].V)
 

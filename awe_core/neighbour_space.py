@@ -47,16 +47,15 @@ class NeighbourSpace:
 
         Raises
         ------
-        ValueError : all of the sample, or of its embeddings, is the same; or x is sparse and too wide.
+        ValueError : all of the sample has one x or one embedding; or x is sparse and too wide.
         """
         if not input_weight:
             return cls(model)
         refuse_unfit_inputs(sample.shape[1], sp.issparse(sample), one_hot=False)
-        variances = [_total_variance(rows) for rows in (model.embed(sample), sample)]
-        for name, variance in zip(("Ux", "x"), variances, strict=True):
-            if not variance:
-                raise ValueError(f"the first {sample.shape[0]} examples have the same {name}; leave it out")
-        return cls(model, float(input_weight * np.sqrt(variances[0] / variances[1])))
+        of_ux, of_x = _total_variance(model.embed(sample)), _total_variance(sample)
+        if not of_ux or not of_x:
+            raise ValueError(f"the first {sample.shape[0]} examples have the same x, or the same Ux; leave it out")
+        return cls(model, float(input_weight * np.sqrt(of_ux / of_x)))
 
     def embed(self, features: Features) -> NDArray[np.float32]:
         """φ of a block of examples: float32 [rows, D], or [rows, D + d] where x has a weight.

@@ -35,10 +35,10 @@ from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.errors import ConfigError
 from pipelines.example_blocks import same_ids
 from pipelines.fold_affinity import FoldNeighbours, FoldVectors, OfFold, weighed_by_fold
-from pipelines.input_scale import refuse_other_weight
 from pipelines.join_plan import shards_of
 from pipelines.models import model_file
 from pipelines.neighbour_affinity import NeighbourAffinity, Weigher, weigher_bytes
+from pipelines.neighbour_space import refuse_other_weight
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, features_facts, timed
 from pipelines.stored_dataset import StoredDataset

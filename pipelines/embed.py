@@ -8,7 +8,7 @@ twice in Ux (4 · D bytes a row, or 4 · (D + d)).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,14 +17,13 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from awe_core.model import Model
-from awe_core.neighbour_space import NeighbourSpace
 from pipelines import counters
 from pipelines.config import Config
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import read_examples
 from pipelines.fold_embeddings import embed_folds
-from pipelines.input_scale import SCALE, facts_of, input_scale, reads, scaled
 from pipelines.models import load_model, model_bytes, model_file
+from pipelines.neighbour_space import facts_of, input_scale, keys_of, scaled, space_of
 from pipelines.process_cache import ProcessCache
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, timed
@@ -53,7 +52,7 @@ def plan_split(
 ) -> EmbedSplit:
     """What embedding a split will write; `inputs` are the fingerprints of examples and model."""
     manifest, facts = examples.manifest, facts_of(config, examples.manifest, model)
-    recipe = recipe_of("embed", VERSION, reads(config), inputs)
+    recipe = recipe_of("embed", VERSION, keys_of(config), inputs)
     schema = tables.embeddings(facts["dimension"])
     plan = DatasetPlan(embeddings, recipe, schema, len(manifest.parts), facts, inputs)
     return EmbedSplit(examples, plan)
@@ -88,7 +87,7 @@ class _EmbedPart(beam.DoFn):
     def setup(self) -> None:
         threadpool_limits(1)
         model = _MODELS.get(self._described.fingerprint, lambda: load_model(self._fs, self._directory, self._described))
-        self._spaces = [NeighbourSpace(model, split.plan.facts.get(SCALE, 0.0)) for split in self._splits]
+        self._spaces = [space_of(model, split.plan.facts) for split in self._splits]
 
     def process(self, task: tuple[int, int]) -> Iterator[tuple[str, Part]]:
         split, space, k = self._splits[task[0]], self._spaces[task[0]], task[1]
@@ -111,11 +110,6 @@ class _EmbedPart(beam.DoFn):
         yield split.plan.directory, writer.part
 
 
-def vector_bytes(facts: Mapping[str, Any]) -> int:
-    """Bytes of a block of embeddings."""
-    return 4 * int(facts["dimension"]) * int(facts["block_rows"])
-
-
 def build(
     pipeline: beam.Pipeline, fs: FileSystem, splits: Sequence[EmbedSplit], directory: str, model: ModelFile
 ) -> Any:
@@ -123,7 +117,8 @@ def build(
     manifests = [split.examples.manifest for split in splits]
     facts = manifests[0].facts
     held = model_bytes(model, facts["dimension"], facts["labels"]) + part_bytes(manifests)
-    held += 2 * vector_bytes(splits[0].plan.facts)
+    vectors = splits[0].plan.facts
+    held += 2 * 4 * vectors["dimension"] * vectors["block_rows"]
     return pipeline | "embed" >> with_memory(Embed(fs, splits, directory, model), held)
 
 

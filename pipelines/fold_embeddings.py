@@ -24,12 +24,11 @@ from awe_core.arrangement import block_slices
 from awe_core.examples import Block
 from awe_core.folds import fold_of
 from awe_core.model import Model
-from awe_core.neighbour_space import NeighbourSpace
 from pipelines import counters
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan
 from pipelines.example_blocks import read_examples
-from pipelines.input_scale import SCALE, facts_of, input_scale, reads, scaled
 from pipelines.models import load_model, model_bytes, model_file
+from pipelines.neighbour_space import facts_of, input_scale, keys_of, scaled, space_of
 from pipelines.process_cache import ProcessCache
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, timed
@@ -113,7 +112,7 @@ class _EmbedPart(beam.DoFn):
             blocks = [read_examples(reader, index, examples.facts) for index in range(reader.blocks)]
         folds = [fold_of(self._models.seed, block.ids, len(self._loaded)) for block in blocks]
         for fold, (model, plans) in enumerate(zip(self._loaded, split.plans, strict=True)):
-            space = NeighbourSpace(model, plans[0].facts.get(SCALE, 0.0))
+            space = space_of(model, plans[0].facts)
             with counters.kernel("embed"):  # products have the shape of the examples' blocks
                 vectors = [space.embed(block.features) for block in blocks]
             for plan, own in zip(plans, (True, False), strict=True):
@@ -156,8 +155,8 @@ def _plans(
     facts = facts_of(context.config, manifest, model)
     made = []
     for own in (True, False):
-        keys = {"seed": context.config.run.seed, "fold": [fold, context.config.folds], "own": own}
-        recipe = recipe_of("embed-fold", VERSION, {**keys, **reads(context.config)}, inputs)
+        reads = {"seed": context.config.run.seed, "fold": [fold, context.config.folds], "own": own}
+        recipe = recipe_of("embed-fold", VERSION, {**reads, **keys_of(context.config)}, inputs)
         schema = tables.embeddings(facts["dimension"])
         directory = lane.fold_embeddings(fold, split, own)
         made.append(DatasetPlan(directory, recipe, schema, len(manifest.parts), facts, dict(inputs)))

@@ -6,6 +6,7 @@ Memory of a process: U and V of two models, and of the base 8D + 4n + 84 bytes a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +18,16 @@ from awe_core.affinity import LabelsById
 from awe_core.annotator import Annotations, Annotator, Weighing
 from awe_core.examples import Features
 from awe_core.knn import prepare
-from awe_core.neighbour_space import NeighbourSpace
 from awe_core.scaling import FITTED, Columns, Scale, scaled
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
-from pipelines.input_scale import SCALE
 from pipelines.models import gate_of
+from pipelines.neighbour_space import space_of
 from pipelines.process_cache import ProcessCache
 from pipelines.vector_dataset import VectorDataset
 from schemas import convert
 from schemas.errors import DataError
+from schemas.filesystem import FileSystem
 from schemas.manifest import read_manifest
 from schemas.parts import PartReader
 
@@ -97,11 +98,12 @@ def _weighing(run: ExistingRun) -> Weighing:
     directory = run.lane.reweighted(run.iteration, "train")
     reweighted = run.context.fresh(directory, read_manifest(run.context.fs, directory, "affinity")).facts
     source = run.context.config.affinity.source(run.iteration)
-    ids, vectors, labels = _base(run, source)
+    base = _base(run, source)
+    ids, vectors, labels = _rows(base, run.context.fs, len(run.labels.names))
     return Weighing(
         base=prepare(ids, vectors),
         labels=labels,
-        space=_space(run, source),
+        space=space_of(run.model(source), base[0].manifest.facts),
         gate=gate_of(facts),
         n=int(reweighted["n"]),
         lambda_x=float(reweighted["lambda_x"]) / float(reweighted["median"]),
@@ -110,31 +112,31 @@ def _weighing(run: ExistingRun) -> Weighing:
     )
 
 
-def _space(run: ExistingRun, source: int) -> NeighbourSpace:
-    """Where the run's neighbours were found: of the model of the iteration `source`, with x beside it or without."""
-    directory = run.lane.embeddings(source, run.lane.fit[0])
-    facts = read_manifest(run.context.fs, directory, f"embed --iteration={source}").facts
-    return NeighbourSpace(run.model(source), float(facts.get(SCALE, 0.0)))
-
-
-def _base(run: ExistingRun, source: int) -> tuple[NDArray[np.int64], NDArray[np.float32], LabelsById]:
-    """The rows that the run's neighbours were found in, where `_space` puts them."""
-    ids, vectors, labels = [], [], []
+def _base(run: ExistingRun, source: int) -> list[VectorDataset]:
+    """Where the rows lie that the run's neighbours were found in, embedded by the model of the iteration `source`."""
+    found = []
     for split in run.lane.fit:
         directory = run.lane.embeddings(source, split)
         manifest = read_manifest(run.context.fs, directory, f"embed --iteration={source}")
-        dataset = VectorDataset(directory, run.context.fresh(directory, manifest))
+        found.append(VectorDataset(directory, run.context.fresh(directory, manifest)))
+    return found
+
+
+def _rows(
+    base: Sequence[VectorDataset], fs: FileSystem, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], LabelsById]:
+    """Their ids, vectors and labels, of which there are so many."""
+    ids, vectors, labels = [], [], []
+    for dataset in base:
         for part in dataset.manifest.parts:
-            with PartReader(run.context.fs, directory, part) as reader:
+            with PartReader(fs, dataset.directory, part) as reader:
                 for block in range(reader.blocks):
                     ids.append(dataset.ids(reader, block))
                     rows = dataset.vectors(reader, block)
                     assert isinstance(rows, np.ndarray)
                     vectors.append(rows)
                     where = reader.where(block)
-                    labels.append(
-                        convert.lists(reader.block(block, ["labels"]), "labels", len(run.labels.names), where)
-                    )
+                    labels.append(convert.lists(reader.block(block, ["labels"]), "labels", count, where))
     joined = np.concatenate(ids)
     return joined, np.concatenate(vectors), LabelsById.of(joined, sp.vstack(labels, format="csr"))
 

@@ -53,9 +53,9 @@ def test_what_the_sample_says_is_all_that_counts() -> None:
     assert space.embed(others)[:, 3:] == pytest.approx(others * space.input_scale)
 
 
-@pytest.mark.parametrize(("x", "named"), [(np.ones((5, 6), np.float32), "Ux"), (np.zeros((5, 6), np.float32), "Ux")])
-def test_examples_that_are_all_alike_are_refused(x: np.ndarray, named: str) -> None:
-    with pytest.raises(ValueError, match=f"the first 5 examples have the same {named}"):
+@pytest.mark.parametrize("x", [np.ones((5, 6), np.float32), np.zeros((5, 6), np.float32)])
+def test_examples_that_are_all_alike_are_refused(x: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="the first 5 examples have the same x, or the same Ux"):
         NeighbourSpace.of(model(), x, 1.0)
 
 

@@ -40,17 +40,20 @@ def context(root: Path, workers: int, **settings: Any) -> Context:
     return ingested.context(root, f"--direct_num_workers={workers}", data=data, train=TRAINED, affinity=affinity)
 
 
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run up to its first embeddings."""
-    root = tmp_path_factory.mktemp("stored") / "run"
+def examples(folder: Path) -> Path:
+    """A run of 400 examples up to ingest."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 5)).astype(np.float32)
     y = (x @ rng.normal(size=(5, LABELS)) + rng.normal(size=(400, LABELS)) > 2.5).astype(np.int8)
-    data = ingested.write_npz(
-        root.parent / "data.npz", X=x, Y=y, label_names=np.array([f"l{y}" for y in range(LABELS)])
-    )
-    ingested.run(root, train=data, **CUT)
+    data = ingested.write_npz(folder / "data.npz", X=x, Y=y, label_names=np.array([f"l{y}" for y in range(LABELS)]))
+    ingested.run(folder / "run", train=data, **CUT)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run up to its first embeddings."""
+    root = examples(tmp_path_factory.mktemp("stored"))
     made = context(root, 1)
     (lane,) = made.run.lanes(made.config)
     train.main(made, lane, 0)

@@ -1,12 +1,17 @@
-"""r of [Ux, r·x], by the first block of the train examples: the rows are well mixed."""
+"""The space that neighbours are looked for in, as embeddings keep it: [Ux, r·x], where x has a weight.
+
+r is found before a job, by the first block of the train examples: the rows are well mixed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from awe_core.model import Model
 from awe_core.neighbour_space import NeighbourSpace, width
 from pipelines.config import Config
 from pipelines.dataset_writer import DatasetPlan
@@ -19,7 +24,7 @@ from schemas.manifest import Manifest
 from schemas.model_file import ModelFile
 from schemas.parts import PartReader
 
-SCALE = "input_scale"
+_SCALE = "input_scale"
 """The fact of embeddings that is r."""
 
 
@@ -41,7 +46,7 @@ def input_scale(context: Context, directory: str, model: ModelFile) -> float:
         raise ConfigError(f"affinity.input_weight: {error}") from None
 
 
-def reads(config: Config) -> dict[str, Any]:
+def keys_of(config: Config) -> dict[str, Any]:
     """The key that embeddings depend on beside their inputs; none where they are Ux alone."""
     weight = config.affinity.input_weight
     return {"input_weight": weight} if weight else {}
@@ -51,7 +56,7 @@ def facts_of(config: Config, examples: Manifest, model: ModelFile) -> dict[str, 
     """The facts of embeddings by a model, but for r."""
     repeated = {name: examples.facts[name] for name in ("labels", "block_rows")}
     D, d = int(model.facts["settings"]["D"]), int(examples.facts["dimension"])
-    return {**repeated, **reads(config), "dimension": width(D, d, config.affinity.input_weight)}
+    return {**repeated, **keys_of(config), "dimension": width(D, d, config.affinity.input_weight)}
 
 
 def refuse_other_weight(context: Context, directory: str, manifest: Manifest, stage: str) -> None:
@@ -63,6 +68,11 @@ def refuse_other_weight(context: Context, directory: str, manifest: Manifest, st
         )
 
 
+def space_of(model: Model, facts: Mapping[str, Any]) -> NeighbourSpace:
+    """Where a model puts examples, as the facts of its embeddings say."""
+    return NeighbourSpace(model, float(facts.get(_SCALE, 0.0)))
+
+
 def scaled(plan: DatasetPlan, scale: float) -> DatasetPlan:
     """A dataset to be written, which says r."""
-    return replace(plan, facts={**plan.facts, SCALE: scale}) if scale else plan
+    return replace(plan, facts={**plan.facts, _SCALE: scale}) if scale else plan

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
-from awe_core.estimator import AffinityWeightedEmbedding
 from pipelines import affinity, annotate, embed, train
 from pipelines.config import Config
 from pipelines.errors import ConfigError
@@ -19,34 +17,15 @@ from pipelines.models import load_model, model_file
 from pipelines.stage import Context
 from schemas.errors import DataError
 from tests.pipelines import ingested
-from tests.pipelines.test_stored_affinities import read
+from tests.pipelines.test_stored_affinities import LABELS, TRAINED, context, examples, fitted_twin, read
 
-LABELS, N, D, d = 9, 6, 4, 5
-CUT: dict[str, Any] = {"rows_per_part": 50, "block_rows": 16}
-TRAINED: dict[str, Any] = {"D": D, "batch": 32, "epochs": 2}
+N, D, d = 6, TRAINED["D"], 5
 KINDS: dict[str, dict[str, Any]] = {
     "knn": {"input_weight": 0.7},
     "hybrid": {"input_weight": 1.5, "kind": "hybrid", "lambda_y": 3.0},
     "folds": {"input_weight": 0.7, "folds": 2},
     "cluster": {"input_weight": 0.7, "kind": "cluster", "leaf_rows": 20, "leaf_labels": 4},
 }
-
-
-def context(root: Path, workers: int = 1, **settings: Any) -> Context:
-    data = {"train": str(root.parent / "data.npz"), **CUT}
-    return ingested.context(
-        root, f"--direct_num_workers={workers}", data=data, train=TRAINED, affinity={"n": N, **settings}
-    )
-
-
-def examples(folder: Path) -> Path:
-    """A run of 400 examples up to ingest."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(400, d)).astype(np.float32)
-    y = (x @ rng.normal(size=(d, LABELS)) + rng.normal(size=(400, LABELS)) > 2.5).astype(np.int8)
-    names = np.array([f"l{y}" for y in range(LABELS)])
-    ingested.run(folder / "run", train=ingested.write_npz(folder / "data.npz", X=x, Y=y, label_names=names), **CUT)
-    return folder / "run"
 
 
 def stages(made: Context) -> None:
@@ -69,11 +48,8 @@ def test_shards_and_workers_change_no_byte_and_the_twin_trains_the_same_model(tm
         assert [part.name for part in one] == [part.name for part in several]
     assert ingested.manifest(roots[0], "embeddings-0/train").facts["dimension"] == D + d
 
-    splits = [read(roots[0], f"examples/{split}") for split in ("train", "validation")]
-    ids, x = (np.concatenate([one[i] for one in splits]) for i in range(2))
-    twin = AffinityWeightedEmbedding(**{**TRAINED, **CUT, "n": N, **KINDS[kind]})
-    twin.fit(x, sp.vstack([one[2] for one in splits]), ids=ids)
-    made = context(roots[0], **KINDS[kind])
+    twin = fitted_twin(roots[0], {"n": N, **KINDS[kind]})
+    made = context(roots[0], 1, **KINDS[kind])
     (lane,) = made.run.lanes(made.config)
     model = load_model(made.fs, lane.model(1), model_file(made.fs, lane.model(1), 1))
     assert model_file(made.fs, lane.model(1), 1).facts["input_weight"] == KINDS[kind]["input_weight"]
@@ -83,7 +59,7 @@ def test_shards_and_workers_change_no_byte_and_the_twin_trains_the_same_model(tm
 
 def test_g_is_of_the_distances_in_both(tmp_path: Path) -> None:
     root = examples(tmp_path)
-    made = context(root, **KINDS["knn"])
+    made = context(root, 1, **KINDS["knn"])
     stages(made)
     (lane,) = made.run.lanes(made.config)
     scale = ingested.manifest(root, "embeddings-0/train").facts["input_scale"]
@@ -106,7 +82,7 @@ def test_g_is_of_the_distances_in_both(tmp_path: Path) -> None:
 
 def test_a_query_reaches_the_model_and_both_of_every_row_of_the_base(tmp_path: Path) -> None:
     root = examples(tmp_path)
-    made = context(root, **KINDS["knn"])
+    made = context(root, 1, **KINDS["knn"])
     stages(made)
     (lane,) = made.run.lanes(made.config)
     annotate.main(made, lane, 1)
@@ -116,14 +92,11 @@ def test_a_query_reaches_the_model_and_both_of_every_row_of_the_base(tmp_path: P
 
 def test_new_rows_are_annotated_as_those_of_the_run_were(tmp_path: Path) -> None:
     root = examples(tmp_path)
-    made = context(root, **KINDS["knn"])
+    made = context(root, 1, **KINDS["knn"])
     stages(made)
     made.write_configuration()
     _, x, _, _, _ = read(root, "examples/test")
-    splits = [read(root, f"examples/{split}") for split in ("train", "validation")]
-    ids, rows = (np.concatenate([one[i] for one in splits]) for i in range(2))
-    twin = AffinityWeightedEmbedding(**{**TRAINED, **CUT, "n": N, **KINDS["knn"]})
-    twin.fit(rows, sp.vstack([one[2] for one in splits]), ids=ids)
+    twin = fitted_twin(root, {"n": N, **KINDS["knn"]})
     found, expected = load(str(root), 1).annotate(x, 3).ranking, twin.rank(x, k=3)
     assert np.array_equal(found.labels, expected.labels)
     assert found.scores == pytest.approx(expected.scores, rel=1e-5)
@@ -131,9 +104,9 @@ def test_new_rows_are_annotated_as_those_of_the_run_were(tmp_path: Path) -> None
 
 def test_embeddings_of_another_weight_are_refused(tmp_path: Path) -> None:
     root = examples(tmp_path)
-    stages(context(root))
+    stages(context(root, 1))
     for settings in ({"input_weight": 0.7}, {"input_weight": 0.7, "folds": 2}):
-        made = context(root, **settings)
+        made = context(root, 1, **settings)
         (lane,) = made.run.lanes(made.config)
         with pytest.raises(DataError, match=r"input_weight = 0, not 0.7; run 'awe embed --iteration=0' again"):
             affinity.main(made, lane, 1)
@@ -141,7 +114,7 @@ def test_embeddings_of_another_weight_are_refused(tmp_path: Path) -> None:
 
 def test_embeddings_without_a_weight_are_those_of_before_there_was_one(tmp_path: Path) -> None:
     root = examples(tmp_path)
-    stages(context(root))
+    stages(context(root, 1))
     manifest = json.loads((root / "embeddings-0" / "train" / "manifest.json").read_text())
     assert set(manifest["facts"]) == {"labels", "block_rows", "dimension"}
     assert manifest["facts"]["dimension"] == D

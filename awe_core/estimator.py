@@ -371,6 +371,8 @@ class AffinityWeightedEmbedding(LabelRanker):
         self._check_kind()
         if self.n < 1 or self.iterations < 0:
             raise ValueError(f"n must be 1 or more and iterations 0 or more, not {self.n} and {self.iterations}")
+        if not 0 <= self.input_weight < math.inf:
+            raise ValueError(f"input_weight must be finite and 0 or more, not {self.input_weight}")
         if self.input_weight and (self.kind == "rbf" or self._jointly):
             raise ValueError(
                 f"kind {self.kind!r} looks for no neighbours in Ux that x could stand beside: leave out input_weight"

@@ -190,6 +190,9 @@ def embed_folds(context: Context, lane: Lane) -> None:
     facts = todo[0].examples.manifest.facts
     held = sum(model_bytes(model, facts["dimension"], facts["labels"]) for model in described)
     held += (2 + len(described)) * part_bytes(split.examples.manifest for split in todo)
+    if context.config.affinity.input_weight:  # sparse x is dense there: a part by one model, and what is chosen of it
+        rows = max((part.rows for split in todo for part in split.examples.manifest.parts), default=0)
+        held += 2 * 4 * todo[0].plans[0][0].facts["dimension"] * rows
     transform = with_memory(
         EmbedFolds(context.fs, todo, FoldModels(directories, described, context.config.run.seed)), held
     )

@@ -68,6 +68,12 @@ def test_wide_sparse_rows_and_users_are_refused() -> None:
         refuse_unfit_inputs(3, sparse=True, one_hot=True)
 
 
+@pytest.mark.parametrize("weight", [-0.5, np.nan, np.inf])
+def test_a_weight_below_zero_or_not_finite_is_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match="input_weight must be finite and 0 or more"):
+        AffinityWeightedEmbedding(input_weight=weight).fit(rows(), np.arange(50) % 3)
+
+
 @pytest.mark.parametrize("kind", ["rbf", next(iter(JOINT_KINDS))])
 def test_a_kind_without_neighbours_in_ux_is_refused(kind: str) -> None:
     estimator = AffinityWeightedEmbedding(kind=kind, input_weight=1.0)  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ class ExistingRun:
     @cached_property
     def lane(self) -> Lane:
         """The final one."""
-        return list(self.context.run.lanes(self.config))[-1]
+        return self.context.lanes()[-1]
 
     def described(self, iteration: int) -> ModelFile:
         """What model.json says. Raises DataError where there is no model, or something it was made from is another."""

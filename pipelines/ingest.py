@@ -34,7 +34,7 @@ from pipelines.ingestion.raw_files import RawFile, find_files
 from pipelines.ingestion.read_rows import REJECTS, TALLY, MakeUserRows, ReadExamples, ReadPairs
 from pipelines.ingestion.reconcile import reconcile
 from pipelines.ingestion.splits import SplitRule
-from pipelines.ingestion.survey import Plan, SurveyFile, make_plan
+from pipelines.ingestion.survey import Plan, SurveyFile, has_refit, make_plan
 from pipelines.ingestion.write_parts import (
     COUNTS,
     FitScaling,
@@ -107,8 +107,8 @@ def plan_datasets(run: RunDirectory, recipe: str, plan: Plan, config: Config) ->
     }
     schema = tables.examples(plan.d, plan.sparse, plan.keyed)
     examples = tuple(
-        DatasetPlan(run.examples(split), recipe, schema, parts, facts)
-        for split, parts in zip(tables.SPLITS, plan.parts, strict=True)
+        DatasetPlan(run.examples(name), recipe, schema, parts, facts)
+        for name, parts in zip(tables.EXAMPLES, plan.parts, strict=True)
         if parts
     )
     return Datasets(
@@ -275,8 +275,12 @@ def main(context: Context, splits: Sequence[str] = tables.SPLITS) -> None:
     settings = settings_of(config)
     if len(splits) < len(tables.SPLITS):
         settings["splits"] = list(splits)
+    written = list(splits)
+    if has_refit(config, files, splits):
+        settings["refit"] = True
+        written.append(tables.REFIT)
     recipe = recipe_of("ingest", VERSION, settings, inputs_of(files, tree))
-    directories = [*map(run.examples, splits), run.labels, run.rejects, run.scaling]
+    directories = [*map(run.examples, written), run.labels, run.rejects, run.scaling]
     if all(is_current(fs, directory, recipe) for directory in directories):
         log.info("examples are up to date, skipped")
         return

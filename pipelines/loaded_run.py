@@ -95,7 +95,7 @@ def _load(run: ExistingRun) -> LoadedRun:
 
 def _weighing(run: ExistingRun) -> Weighing:
     facts = run.described(run.iteration).facts
-    directory = run.lane.reweighted(run.iteration, "train")
+    directory = run.lane.reweighted(run.iteration, run.lane.fit[0])
     reweighted = run.context.fresh(directory, read_manifest(run.context.fs, directory, "affinity")).facts
     source = run.context.config.affinity.source(run.iteration)
     base = _base(run, source)

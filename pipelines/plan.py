@@ -20,8 +20,9 @@ from pipelines.run_plan import PROCESS_BYTES, Cluster, Run, Speeds, StagePlan, r
 from pipelines.train import train_settings
 from schemas import convert
 from schemas.errors import DataError
-from schemas.manifest import Manifest, read_manifest
+from schemas.manifest import Manifest, find_manifest, read_manifest
 from schemas.parts import PartReader
+from schemas.tables import REFIT
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,14 @@ def _counts_of(fs: BeamFileSystem, root: str) -> dict[str, Any]:
         split: read_manifest(fs, directory.examples(split), "ingest") for split in ("train", "validation", "test")
     }
     train = manifests["train"]
+    together = find_manifest(fs, directory.examples(REFIT)) if config.train.refit else None
     settings = train_settings(config, 0, train.facts, None)
     values, labels = _lengths(fs, directory.examples("train"), train)
     surveyed = kept(fs, directory.path("log", "ingest-survey.json"))
     iterations = range(config.run.iterations + 1)
     return {
         **{split: manifest.rows for split, manifest in manifests.items()},
+        "refit_rows": None if together is None else together.rows,
         "dimension": int(train.facts["dimension"]),
         "nonzeros": values if train.facts["sparse"] else None,
         "D": settings.D,

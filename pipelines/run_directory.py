@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipelines.config import Config
 from pipelines.errors import ConfigError, StoreError
 from pipelines.filesystem import BeamFileSystem, scheme_of
+from schemas.tables import REFIT
 
 _FS = BeamFileSystem()
 
@@ -19,14 +20,14 @@ class Lane:
 
     Without `train.refit` there is one lane. With it there are two, so that no choice is made on what was trained on:
     the *selection* lane fits on train and stops early on validation; the final lane fits on train + validation for as
-    many epochs, and is ranked on test alone.
+    many epochs, and is ranked on test alone. Users have the rows of both in examples of their own, `refit`.
 
     Attributes
     ----------
     root : directory of the lane's models, embeddings, reweighted examples and predictions, and of its folds.
-    fit : splits that the models are fitted on and that are the base of the join.
+    fit : examples that the models are fitted on and that are the base of the join.
     held_out : the split that stops training early; None where the epochs are given.
-    splits : splits that are embedded and reweighted.
+    splits : examples that are embedded and reweighted.
     ranked : splits that are annotated and evaluated.
     """
 
@@ -114,10 +115,11 @@ class RunDirectory:
     def scaling(self) -> str:
         return self.path("scaling")
 
-    def lanes(self, config: Config) -> Iterator[Lane]:
-        """The lanes in the order in which they have to run."""
+    def lanes(self, config: Config, users: bool = False) -> Iterator[Lane]:
+        """The lanes in the order in which they have to run; `users` says whether that is who the examples are."""
         if not config.train.refit:
             yield Lane(self.root, ("train",), "validation", ("train", "validation", "test"), ("validation", "test"))
             return
         yield Lane(self.path("selection"), ("train",), "validation", ("train", "validation"), ("validation",))
-        yield Lane(self.root, ("train", "validation"), None, ("train", "validation", "test"), ("test",))
+        fit = (REFIT,) if users else ("train", "validation")
+        yield Lane(self.root, fit, None, (*fit, "test"), ("test",))

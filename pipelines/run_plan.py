@@ -108,6 +108,7 @@ class Run:
     train_bytes : `train.memory`.
     threads : of the trainer; None for one a core.
     refit : whether, after all that is chosen on validation, all is made again of train and validation.
+    refit_rows : of what is trained on then; None for the sum of both, as where users do not stand in both.
     every_label : whether awe and gxf rank labels without affinity too, as with `affinity.bias`.
     methods : that rank, of all iterations.
     candidates_found : labels that a row has an affinity to, where a run has counted them.
@@ -139,6 +140,7 @@ class Run:
     train_bytes: int = 2**30
     threads: int | None = None
     refit: bool = False
+    refit_rows: int | None = None
     every_label: bool = False
     methods: tuple[str, ...] = ("popularity", "knn", "ridge", "wsabie", "knn-embedding", "gxf", "awe")
     candidates_found: float | None = None
@@ -150,7 +152,8 @@ class Run:
         if not self.refit:
             return (self,)
         selection = replace(self, test=0, refit=False)
-        return selection, replace(selection, train=self.train + self.validation, validation=0, test=self.test)
+        rows = self.train + self.validation if self.refit_rows is None else self.refit_rows
+        return selection, replace(selection, train=rows, validation=0, test=self.test)
 
     @property
     def stored(self) -> int:

@@ -42,6 +42,11 @@ class Context:
         """The manifest of a split. Raises DataError where ingest has not run."""
         return read_manifest(self.fs, self.run.examples(split), "ingest")
 
+    def lanes(self) -> list[Lane]:
+        """The lanes of the run in their order. Raises DataError where that asks for examples, and there are none."""
+        facts = self.examples("train").facts if self.config.train.refit else {}
+        return list(self.run.lanes(self.config, users=any(facts.get(x, False) for x in ("one_hot", "history"))))
+
     def fresh(self, directory: str, made: Made) -> Made:
         """A dataset or model that is to be read, after a look at what it was made from, down to the examples.
 

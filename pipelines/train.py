@@ -108,7 +108,7 @@ def _selected(context: Context, lane: Lane, iteration: int) -> ModelFile | None:
     """The selection lane's model, whose epochs and penalty the final lane takes over."""
     if lane.held_out:
         return None
-    selection = next(context.run.lanes(context.config))
+    selection = context.lanes()[0]
     return model_file(context.fs, selection.model(iteration), iteration)
 
 
@@ -125,7 +125,7 @@ def _inputs(
     if start is not None:
         inputs[context.short(lane.model(iteration - 1))] = start.fingerprint
     if selected is not None:
-        selection = next(context.run.lanes(context.config))
+        selection = context.lanes()[0]
         inputs[context.short(selection.model(iteration))] = selected.fingerprint
     return inputs
 
@@ -156,7 +156,7 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     _train_model(context, lane, iteration)
     if iteration == 0 and context.config.folds:
         datasets = _datasets(context, lane, 0)
-        facts = datasets["train"][1].facts
+        facts = datasets[lane.fit[0]][1].facts
         settings = train_settings(context.config, 0, facts, None)
         train_folds(context, lane, [datasets[split] for split in lane.fit], settings)
 
@@ -165,7 +165,7 @@ def _train_model(context: Context, lane: Lane, iteration: int) -> None:
     """Model-T alone."""
     config, fs = context.config, context.fs
     datasets = _datasets(context, lane, iteration)
-    facts = datasets["train"][1].facts
+    facts = datasets[lane.fit[0]][1].facts
     selected = _selected(context, lane, iteration)
     settings = train_settings(config, iteration, facts, selected.facts if selected else None)
     pairs = find_pairs(context, lane, iteration)
@@ -222,7 +222,7 @@ def _train_model(context: Context, lane: Lane, iteration: int) -> None:
             raise DataError(f"{directory}: {error}") from error
         if origin is not None:
             extra["init_from"] = origin.fingerprint
-        examples = datasets["train"][1]
+        examples = datasets[lane.fit[0]][1]
         _write(context, directory, recipe, trained, settings, gate, examples, iteration, fitted, extra, inputs)
 
 

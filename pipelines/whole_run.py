@@ -62,7 +62,7 @@ def run_stage(name: str, context: Context, iteration: int) -> None:
             f'affinity.kind = "{joint.kind}" is learnt with U and V, so there is nothing to compute before; go on '
             f"with 'awe train --iteration={iteration}'"
         )
-    for lane in context.run.lanes(context.config):
+    for lane in context.lanes():
         OF_AN_ITERATION[name](context, lane, iteration)
     context.write_configuration()
 
@@ -71,7 +71,7 @@ def run_all(context: Context) -> None:
     """All stages of a run in their order, lane after lane: the final one takes its epochs from the selection."""
     run_ingest(context)
     config: Config = context.config
-    for lane in context.run.lanes(config):
+    for lane in context.lanes():
         for iteration in range(config.run.iterations + 1):
             if iteration and config.affinity.joint is None:
                 if config.affinity.embedded:
@@ -100,7 +100,7 @@ def expected_rows(context: Context) -> set[results_table.RowKey]:
     config, facts = context.config, context.examples("train").facts
     return {
         (split, iteration, method)
-        for lane in context.run.lanes(config)
+        for lane in context.lanes()
         for iteration in range(config.run.iterations + 1)
         for method in config.methods(iteration, facts)
         for split in lane.ranked

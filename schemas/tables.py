@@ -8,6 +8,9 @@ LIST_INT = pa.list_(pa.int32())
 LIST_FLOAT = pa.list_(pa.float32())
 
 SPLITS = ("train", "validation", "test")
+REFIT = "refit"
+"""Examples beside the splits, where they are users: a row a user with the items of train and validation."""
+EXAMPLES = (*SPLITS, REFIT)
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:

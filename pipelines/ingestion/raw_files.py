@@ -126,12 +126,6 @@ def _check_keys(config: Config, files: Sequence[RawFile]) -> None:
             raise ConfigError(
                 f"data.x = {data.x}: {file.path} has no interactions (its format is {file.format}); remove that key"
             )
-        if config.train.refit and file.has_interactions:
-            # A user's train row would draw the items of its validation row as negatives, and the base would hold both.
-            raise ConfigError(
-                "train.refit does not go with interactions: give the files of both splits as data.train, with "
-                "train.epochs from the first run"
-            )
 
 
 def _digits(config: Config) -> RawFile:

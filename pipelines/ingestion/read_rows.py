@@ -23,7 +23,7 @@ from pipelines.ingestion.raw_files import RawFile, opened
 from pipelines.ingestion.reconcile import RejectLimit, Tally
 from pipelines.ingestion.splits import SplitRule
 from pipelines.ingestion.survey import Plan, implicit_ids, survey_from_json, survey_path
-from pipelines.ingestion.user_rows import NO_ITEM, Pairs, UserRows
+from pipelines.ingestion.user_rows import NO_ITEM, REFIT, Pairs, UserRows
 from pipelines.ingestion.vocabulary import Vocabulary
 from schemas.filesystem import read_bytes
 
@@ -210,10 +210,12 @@ class MakeUserRows(beam.DoFn):
             ids=users.numbers,
             keys=objects(users.names) if self._plan.keyed else None,
             hold_out=self._plan.rule.hold_out,
+            refit=bool(self._plan.parts[REFIT]),
         )
         buffer = PartBuffer(ExampleRows.joined)
         for split, rows, repeats in maker.rows(Pairs.joined(pieces)):
-            left_out = 0 if self._plan.parts[split] else int(rows.labels.indptr[-1])
+            # Every pair is counted in its split; those of a refit are there already.
+            left_out = 0 if self._plan.parts[split] or split == REFIT else int(rows.labels.indptr[-1])
             yield TaggedOutput(TALLY, Tally.of((), pairs_repeated=repeats, pairs_left_out=left_out))
             # A few rows at a time: a history may be long, and an element is bounded.
             for start in range(0, len(rows), _rows_at_once(rows)):

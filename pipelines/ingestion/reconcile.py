@@ -75,7 +75,7 @@ def reconcile(_: None, tallies: list[Tally], plan: Plan, max_rejects: float, rej
     _check_nothing_lost(total, plan)
     if not total["train_pairs"]:
         raise DataError(f"{plan.files[0].path}: no training row has a label; check the labels or the split")
-    for split, parts in zip(SPLITS[1:], plan.parts[1:], strict=True):
+    for split, parts in zip(SPLITS[1:], plan.parts[1 : len(SPLITS)], strict=True):
         if parts and not total[f"{split}_rows"]:
             raise no_row(split, plan.rule, plan.files)
     for name, value in sorted(total.items()):

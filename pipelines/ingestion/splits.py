@@ -12,10 +12,8 @@ from awe_core.arrangement import hash_fractions
 from pipelines.config import Config
 from pipelines.errors import DataError
 from pipelines.ingestion.raw_files import RawFile
-from pipelines.ingestion.user_rows import HoldOut, pair_fractions
+from pipelines.ingestion.user_rows import TEST, TRAIN, VALIDATION, HoldOut, pair_fractions
 from schemas.tables import SPLITS
-
-TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 
 @dataclass(frozen=True)

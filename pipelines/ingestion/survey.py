@@ -44,7 +44,7 @@ class Plan:
     labels, users : paths of the lists and tokens of their content; users is None without interactions.
     label_count : length of the label list.
     rows : rows that were surveyed, the refused ones included.
-    parts : number of parts of each split; none of one that is left out.
+    parts : number of parts of each of `tables.EXAMPLES`; none of one that is left out.
     survey : directory of the surveys.
     """
 
@@ -172,6 +172,8 @@ def make_plan(
     for split, number in rows_of.items():
         if not number:
             raise no_row(split, rule, files)
+    if has_refit(config, files, splits):
+        rows_of[tables.REFIT] = _users_of_refit(files, surveys)
     return Plan(
         files=tuple(files),
         rule=rule,
@@ -183,7 +185,7 @@ def make_plan(
         label_count=len(labels),
         rows=rows,
         parts=tuple(
-            part_count(rows_of[split], config.data.rows_per_part) if split in rows_of else 0 for split in tables.SPLITS
+            part_count(rows_of[name], config.data.rows_per_part) if name in rows_of else 0 for name in tables.EXAMPLES
         ),
         survey=directory,
     )
@@ -220,6 +222,21 @@ def _users_of_splits(files: Sequence[RawFile], surveys: Sequence[Survey], rule: 
         ]
         numbers.append(len(distinct(pool)))
     return numbers
+
+
+def has_refit(config: Config, files: Sequence[RawFile], splits: Sequence[str]) -> bool:
+    """Whether users are written as a refit fits them as well.
+
+    A user has a row in train and one in validation, and one of both where all is trained on: the train row by itself
+    would draw the items of the other as negatives, and the user would stand twice in the base.
+    """
+    return config.train.refit and files[0].has_interactions and tuple(splits) == tables.SPLITS
+
+
+def _users_of_refit(files: Sequence[RawFile], surveys: Sequence[Survey]) -> int:
+    """Users that may have a row in train or validation."""
+    pairs = zip(files, surveys, strict=True)
+    return len(distinct([survey.users for file, survey in pairs if survey.users is not None and file.split != "test"]))
 
 
 def _check_indicators(surveys: Sequence[Survey]) -> None:

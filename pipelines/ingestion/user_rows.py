@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from awe_core.arrangement import hash_fractions
 from pipelines.formats.rows import Values
 from pipelines.ingestion.example_rows import ExampleRows, Lists, csr
-from schemas.tables import SPLITS
+from schemas.tables import EXAMPLES, SPLITS
+
+TRAIN, VALIDATION, TEST, REFIT = range(len(EXAMPLES))
 
 NO_ITEM = -1
 """Stands where a user is named in a split without an item: the user has a row there, without labels."""
@@ -93,11 +95,12 @@ class UserRows:
 
     Attributes
     ----------
-    x : "user" (x is one-hot) or "history" (x holds the user's train items, in every split).
+    x : "user" (x is one-hot) or "history" (x holds the user's items of train, in every split).
     width : number of users, or of items.
     ids : int64 [users], id of each user; None where a user's id is its place in the list.
     keys : names of the users, where they are no integers; else None.
     hold_out : items of every user that leave train; None where the pairs' splits stand.
+    refit : whether there are rows of train and validation together. The history of a test row is then of both.
     """
 
     x: str
@@ -105,12 +108,13 @@ class UserRows:
     ids: NDArray[np.int64] | None
     keys: Values | None
     hold_out: HoldOut | None = None
+    refit: bool = False
 
     def rows(self, pairs: Pairs) -> Iterator[tuple[int, ExampleRows, int]]:
-        """(place of the split, its rows, pairs that were repeats) of all splits, for all pairs of some users.
+        """(place in `EXAMPLES`, its rows, pairs that were repeats) of all of these, for all pairs of some users.
 
         A pair that was met before, in its split or in an earlier one, is a repeat: it is `seen` there, and what is seen
-        is never counted.
+        is never counted. The rows of a refit repeat pairs of splits, and have no repeats of their own.
         """
         order = np.lexsort((pairs.splits, pairs.items, pairs.users))
         pairs = pairs.take(order)
@@ -118,25 +122,31 @@ class UserRows:
         first[1:] = (np.diff(pairs.users) != 0) | (np.diff(pairs.items) != 0)
         real = pairs.items != NO_ITEM
         if self.hold_out is not None:
-            train = (pairs.splits == SPLITS.index("train")) & real & first
+            train = (pairs.splits == TRAIN) & real & first
             pairs = Pairs(pairs.users, pairs.items, self.hold_out.divided(pairs, train))
+        fitted = pairs.splits < TEST if self.refit else pairs.splits == TRAIN
         for split in range(len(SPLITS)):
             here = pairs.splits == split
             users = np.unique(pairs.users[here])
             repeats = int((here & real & ~first).sum())
             labels = self._lists(pairs, users, here & real & first)
             seen = self._lists(pairs, users, (pairs.splits < split) & real & first)
-            train = self._lists(pairs, users, (pairs.splits == SPLITS.index("train")) & real & first)
-            yield split, self._examples(users, labels, seen, train), repeats
+            history = fitted if split == TEST else pairs.splits == TRAIN
+            known = self._lists(pairs, users, history & real & first)
+            yield split, self._examples(users, labels, seen, known), repeats
+        if self.refit:
+            users = np.unique(pairs.users[fitted])
+            labels = self._lists(pairs, users, fitted & real & first)
+            yield REFIT, self._examples(users, labels, Lists.empty(len(users)), labels), 0
 
     def _lists(self, pairs: Pairs, users: NDArray[np.int64], wanted: NDArray[np.bool_]) -> Lists:
         """Items per user, of the wanted pairs; `pairs` stand sorted by user and item."""
         wanted = wanted & np.isin(pairs.users, users)
         return Lists.of_rows(np.searchsorted(users, pairs.users[wanted]), pairs.items[wanted], len(users))
 
-    def _examples(self, users: NDArray[np.int64], labels: Lists, seen: Lists, train: Lists) -> ExampleRows:
+    def _examples(self, users: NDArray[np.int64], labels: Lists, seen: Lists, history: Lists) -> ExampleRows:
         if self.x == "history":
-            indices, indptr = train.values, train.indptr
+            indices, indptr = history.values, history.indptr
         else:
             indices, indptr = users.astype(np.int32), np.arange(len(users) + 1, dtype=np.int64)
         return ExampleRows(

@@ -23,6 +23,7 @@ from pipelines.ingestion.hierarchy import Hierarchy
 from pipelines.ingestion.read_rows import TALLY, PartKey, rejects_tagged
 from pipelines.ingestion.reconcile import Tally, place
 from pipelines.ingestion.survey import Plan
+from pipelines.ingestion.user_rows import REFIT, TRAIN
 from schemas import tables
 from schemas.parts import Part, PartWriter
 
@@ -71,7 +72,7 @@ class FitScaling(beam.DoFn):
 
     def process(self, group: tuple[PartKey, Iterable[ExampleRows | None]]) -> Iterator[tuple[int, Moments]]:
         (split, part), pieces = group
-        if tables.SPLITS[split] == "train":
+        if split == TRAIN:
             rows, _ = joined_part(pieces, self._plan, self._plan.rule.seed)
             with counters.kernel("moments"):
                 yield part, moments_of(rows.features)
@@ -106,8 +107,10 @@ class WritePart(beam.DoFn):
                     writer.write(table)
         yield dataset.directory, writer.part
         yield from rejects_tagged(rejects)
+        if split == REFIT:  # its pairs are counted in their splits
+            return
         pairs = int(rows.labels.indptr[-1])
-        is_train = tables.SPLITS[split] == "train"
+        is_train = split == TRAIN
         counts = {"rows_out": len(rows), f"{tables.SPLITS[split]}_rows": len(rows)}
         yield TaggedOutput(TALLY, Tally.of(rejects, **counts, pairs_out=pairs, train_pairs=pairs * is_train))
         if is_train:

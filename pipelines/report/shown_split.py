@@ -29,7 +29,7 @@ class ShownSplit:
         name = next(iter(rows_by_split(run)), None)
         if name is None:
             return None
-        lanes = [lane for lane in run.context.run.lanes(run.config) if name in lane.ranked]
+        lanes = [lane for lane in run.context.lanes() if name in lane.ranked]
         return cls(run, lanes[-1], name)
 
     def examples(self, rows: int, columns: Sequence[str]) -> pa.Table:

@@ -55,7 +55,7 @@ def _colour(stage: str) -> int:
 def _stages(run: ExistingRun) -> Iterable[Spent]:
     """In the order in which they ran."""
     fs, directory = run.context.fs, run.context.run
-    lanes = list(directory.lanes(run.config))
+    lanes = run.context.lanes()
     tables = [_json(fs, directory.path("log", f"{name}.json")) for name in ("ingest-survey", "ingest")]
     yield _spent(fs, "ingest", tables, [*map(directory.examples, SPLITS), directory.labels])
     for lane in lanes:

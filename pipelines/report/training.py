@@ -15,7 +15,7 @@ from pipelines.run_directory import Lane
 
 def content(run: ExistingRun) -> dict[str, Any]:
     """Charts, and a row a model."""
-    lane = next(run.context.run.lanes(run.config))
+    lane = run.context.lanes()[0]
     models = [_model(run, lane, iteration) for iteration in range(run.iteration + 1)]
     drawn = [
         _chart(models, "p_at_1", 100.0, "validation P@1 in %"),

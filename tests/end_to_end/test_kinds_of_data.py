@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from tests.end_to_end.runs import DIGITS, awe, metrics, parts
@@ -51,6 +52,32 @@ def test_interactions(tmp_path: Path, x: str) -> None:
     # Of 40 items 12 are of the user's taste and not seen; whoever learnt the taste is right twice as often as chance.
     assert found["test", 0, "wsabie"]["p@1"] > 0.1
     assert found["test", 1, "awe"]["p@1"] > 0.1
+
+
+@pytest.mark.parametrize("x", ["user", "history"])
+def test_a_refit_trains_on_one_row_a_user_that_has_all_test_has_seen(tmp_path: Path, x: str) -> None:
+    run = tmp_path / "run"
+    flags = (f"--run={run}", *interactions(tmp_path), f"--data.x={x}", "--train.refit=true")
+    awe("run", *flags)
+    examples = {
+        name: pq.ParquetDataset(sorted((run / "examples" / name).glob("part-*"))).read().sort_by("id").to_pydict()
+        for name in ("refit", "test")
+    }
+    assert examples["refit"]["labels"] == examples["test"]["seen"]
+    assert {len(items) for items in examples["refit"]["labels"]} == {10}
+    assert examples["refit"]["indices"] == examples["test"]["indices"]
+    made = set(parts(run))
+    assert made >= {"reweighted-1/refit", "reweighted-1/test", "selection/reweighted-1/validation"}
+    for iteration in (0, 1):
+        selected = json.loads((run / "selection" / f"model-{iteration}" / "model.json").read_text())
+        final = json.loads((run / f"model-{iteration}" / "model.json").read_text())
+        assert final["best_epoch"] == selected["best_epoch"]
+        assert final["inputs"].keys() & {"examples/refit", "reweighted-1/refit"}
+    assert metrics(run)["test", 1, "awe"]["p@1"] > 0.1
+    skipped = awe("run", *flags).stderr
+    assert "examples are up to date" in skipped
+    assert "selection/model-1 is up to date" in skipped
+    assert json.loads(awe("plan", f"--run={run}", "--json").stdout)["run"]["refit_rows"] == 120
 
 
 def test_a_hierarchy_adds_sibling_precision(tmp_path: Path) -> None:

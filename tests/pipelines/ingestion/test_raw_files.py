@@ -107,13 +107,6 @@ def test_interactions_and_examples_do_not_go_together(tmp_path: Path) -> None:
         found(tmp_path, train="a", test="b")
 
 
-def test_refit_does_not_go_with_interactions(tmp_path: Path) -> None:
-    write(tmp_path / "a", "1 2 3 4\n")
-    config = Config.model_validate({"data": {"root": str(tmp_path), "train": "a"}, "train": {"refit": True}})
-    with pytest.raises(ConfigError, match="train.refit does not go with interactions: give the files of both splits"):
-        find_files(FS, config)
-
-
 @pytest.mark.parametrize(
     ("content", "data", "message"),
     [

@@ -4,7 +4,18 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.ingestion.user_rows import NO_ITEM, HoldOut, Pairs, UserRows, pair_fractions
+from pipelines.ingestion.example_rows import Lists
+from pipelines.ingestion.user_rows import (
+    NO_ITEM,
+    REFIT,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    HoldOut,
+    Pairs,
+    UserRows,
+    pair_fractions,
+)
 from schemas.tables import SPLITS
 
 MET = st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 6), st.integers(0, 2)), max_size=60)
@@ -13,6 +24,32 @@ MET = st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 6), st.integers(0, 2
 def pairs_of(met: list[tuple[int, int, int]]) -> Pairs:
     users, items, splits = zip(*met, strict=True) if met else ((), (), ())
     return Pairs(np.array(users, np.int64), np.array(items, np.int32), np.array(splits, np.int8))
+
+
+def of_row(lists: Lists, row: int) -> list[int]:
+    return lists.values[lists.indptr[row] : lists.indptr[row + 1]].tolist()
+
+
+@given(MET, st.sampled_from(["user", "history"]))
+def test_a_refit_has_a_row_a_user_as_if_validation_had_been_train(met: list[tuple[int, int, int]], x: str) -> None:
+    def rows(met: list[tuple[int, int, int]], refit: bool) -> dict[int, dict[int, tuple[list[int], ...]]]:
+        maker = UserRows(x, 7, None, None, refit=refit)
+        return {
+            place: {
+                int(user): (of_row(rows.labels, i), of_row(rows.seen, i), rows.features[i].indices.tolist())
+                for i, user in enumerate(rows.ids)
+            }
+            for place, rows, _ in maker.rows(pairs_of(met))
+        }
+
+    found, alone = rows(met, refit=True), rows(met, refit=False)
+    together = rows([(user, item, TEST if split == TEST else TRAIN) for user, item, split in met], refit=False)
+    assert found[REFIT] == together[TRAIN]
+    assert found[TEST] == together[TEST]
+    assert {split: found[split] for split in (TRAIN, VALIDATION)} == {
+        split: alone[split] for split in (TRAIN, VALIDATION)
+    }
+    assert REFIT not in alone
 
 
 @given(MET, st.sampled_from(["user", "history"]), st.randoms(use_true_random=False))
@@ -28,9 +65,8 @@ def test_rows_hold_what_plain_sets_hold(met: list[tuple[int, int, int]], x: str,
                 {item for u, item, s in met if (u, s) == (user, k) and item != NO_ITEM} for k in range(len(SPLITS))
             ]
             seen = set().union(*items[:split])
-            assert rows.seen.values[rows.seen.indptr[i] : rows.seen.indptr[i + 1]].tolist() == sorted(seen)
-            labels = rows.labels.values[rows.labels.indptr[i] : rows.labels.indptr[i + 1]].tolist()
-            assert labels == sorted(items[split] - seen)
+            assert of_row(rows.seen, i) == sorted(seen)
+            assert of_row(rows.labels, i) == sorted(items[split] - seen)
             expected = [user] if x == "user" else sorted(items[0])
             assert rows.features[i].indices.tolist() == expected
             assert rows.features[i].data.tolist() == [1.0] * len(expected)
@@ -63,7 +99,7 @@ def test_a_number_of_every_users_items_is_held_out(met: list[tuple[int, int]], i
     found: dict[int, list[set[int]]] = {user: [set(), set(), set()] for user in owned}
     for split, rows, _ in maker.rows(pairs):
         for i, user in enumerate(rows.ids.tolist()):
-            found[user][split] = set(rows.labels.values[rows.labels.indptr[i] : rows.labels.indptr[i + 1]].tolist())
+            found[user][split] = set(of_row(rows.labels, i))
             assert set(rows.features[i].indices.tolist()) == found[user][0]
     for user, own in owned.items():
         assert set.union(*found[user]) == own

@@ -1,4 +1,7 @@
-"""Scaling of x: to length 1 row by row; to mean 0 and variance 1 column by column, as fitted on train; or tf-idf."""
+"""Scaling of x: to length 1 row by row; to mean 0 and variance 1 column by column, as fitted on train; or tf-idf.
+
+Beside what was scaled a constant may stand: Ux + b is then as linear as Ux, and a label can be popular everywhere.
+"""
 
 from __future__ import annotations
 
@@ -103,11 +106,27 @@ def combined(parts: Iterable[Moments]) -> Moments:
     return total
 
 
-def scaled(features: Features, scale: Scale, columns: Columns | None) -> Features:
-    """Rows of x as `scale` says, by the columns as fitted on train where it is one of `FITTED`."""
+def scaled(features: Features, scale: Scale, columns: Columns | None, intercept: float = 0.0) -> Features:
+    """Rows of x as `scale` says, by the columns as fitted on train where it is one of `FITTED`.
+
+    Where `intercept` is not 0 it stands in one more column, the last.
+    """
     if columns is not None:
         features = standard(features, *columns)
-    return unit_length(features, LENGTHS[scale]) if scale in LENGTHS else features
+    if scale in LENGTHS:
+        features = unit_length(features, LENGTHS[scale])
+    return with_constant(features, intercept) if intercept else features
+
+
+def with_constant(features: Features, value: float) -> Features:
+    """Rows of x, [rows, d], with the same value at the end of each: [rows, d + 1]."""
+    rows, d = features.shape
+    if not isinstance(features, sp.csr_matrix):
+        return np.hstack([features, np.full((rows, 1), value, dtype=np.float32)])
+    ends = features.indptr[1:]
+    indptr = features.indptr + np.arange(rows + 1, dtype=features.indptr.dtype)
+    data = np.insert(features.data, ends, np.float32(value))
+    return sp.csr_matrix((data, np.insert(features.indices, ends, d), indptr), shape=(rows, d + 1))
 
 
 def standard(features: Features, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> Features:

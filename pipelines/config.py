@@ -78,6 +78,9 @@ class Data(Section):
     scale: Scale = Field(
         "none", description="of x: to ‖x‖ = 1, to Σ |xᵢ| = 1, by column as fitted on train, or tf-idf to ‖x‖ = 1"
     )
+    intercept: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="value of a constant beside x, after scaling; 0 is none"
+    )
     hierarchy: str | None = Field(None, description="TSV of label and parent, for sibling precision")
     min_rating: float | None = Field(None, description="ratings below it are no positives")
     max_rejects: float = Field(0.001, ge=0, le=1, description="fraction of refused rows that stops the run")

@@ -64,7 +64,8 @@ def settings_of(config: Config) -> dict[str, Any]:
     fractions = {split: part for split in ("validation", "test") if isinstance(part := getattr(data, split), float)}
     kept = ("x", "scale", "min_rating", "max_rejects", "rows_per_part", "block_rows")
     held = {} if data.hold_out is None else {"hold_out": data.hold_out}
-    return {"seed": config.run.seed, **fractions, **held, **{key: getattr(data, key) for key in kept}}
+    beside = {"intercept": data.intercept} if data.intercept else {}
+    return {"seed": config.run.seed, **fractions, **held, **beside, **{key: getattr(data, key) for key in kept}}
 
 
 def inputs_of(files: Sequence[RawFile], siblings: Hierarchy | None) -> dict[str, str]:
@@ -96,16 +97,19 @@ SCALING_SCHEMA = pa.schema(
 def plan_datasets(run: RunDirectory, recipe: str, plan: Plan, config: Config) -> Datasets:
     """Schemas, numbers of parts and facts of all that is written."""
     x = None if plan.users is None else config.data.x
+    intercept = config.data.intercept
+    d = plan.d + bool(intercept)
     facts = {
-        "dimension": plan.d,
+        "dimension": d,
         "sparse": plan.sparse,
         "labels": plan.label_count,
         "key": plan.keyed,
         "one_hot": x == "user",
         "history": x == "history",
         "block_rows": config.data.block_rows,
+        **({"intercept": intercept} if intercept else {}),
     }
-    schema = tables.examples(plan.d, plan.sparse, plan.keyed)
+    schema = tables.examples(d, plan.sparse, plan.keyed)
     examples = tuple(
         DatasetPlan(run.examples(name), recipe, schema, parts, facts)
         for name, parts in zip(tables.EXAMPLES, plan.parts, strict=True)
@@ -306,6 +310,9 @@ def _tell(context: Context, plan: Plan, counted: Mapping[str, Any]) -> None:
     if counted.get("pairs_repeated"):
         found += [f"{log.so_many(counted['pairs_repeated'], 'pair')} repeated"]
     log.info(", ".join(found))
+    examples = context.examples("train").facts
+    if context.config.data.scale == "standard" and not examples["sparse"] and not context.config.data.intercept:
+        log.info("every column of x has mean 0: --data.intercept=1 gives labels a place to be popular in everywhere")
     directory = context.run.labels
     labels = read_labels(context.fs, directory, read_manifest(context.fs, directory, "ingest"))
     unlearnt = int((labels.counts == 0).sum())

@@ -86,7 +86,7 @@ def main(request: Request) -> str:
     seen = {split: _look_at(fs, next(f for f in files if f.split == split)) for split in SPLITS if _given(files, split)}
     data["format"] = files[0].format
     if seen["train"].unlike:
-        data["scale"] = "standard"
+        data |= {"scale": "standard", "intercept": 1.0}
     found = _found(files, seen)
     made = "# Made by `awe init`. A line that is a comment shows a key's default; take the # away to change it."
     heading = [made, "#", *(f"# {line}" for line in found)]

@@ -6,7 +6,7 @@ Memory of a process: U and V of two models, and of the base 8D + 4n + 84 bytes a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class LoadedRun:
     ----------
     annotator : models, and base with its labels.
     names : of the labels.
-    facts : of the run's examples: dimension, sparse, history.
+    facts : of the run's examples: dimension, sparse, history, intercept.
     scale : `data.scale` of the run.
     scaling : what `scale` does to the columns of x, where it was fitted on train.
     """
@@ -55,7 +55,8 @@ class LoadedRun:
 
     @property
     def dimension(self) -> int:
-        return int(self.facts["dimension"])
+        """Of rows as they stand in the data, which have no intercept."""
+        return raw_dimension(self.facts)
 
     @property
     def sparse(self) -> bool:
@@ -63,8 +64,13 @@ class LoadedRun:
 
     def annotate(self, raw: Features, k: int) -> Annotations:
         """The k best labels of rows as they stand in the data, float32 [rows, d]; of a history none that is in it."""
-        features = scaled(raw, self.scale, self.scaling)
+        features = scaled(raw, self.scale, self.scaling, self.facts.get("intercept", 0.0))
         return self.annotator.annotate(features, k, seen=features if self.facts["history"] else None)
+
+
+def raw_dimension(facts: Mapping[str, Any]) -> int:
+    """d of the raw data, by the facts of the examples that were made from them."""
+    return int(facts["dimension"]) - bool(facts.get("intercept"))
 
 
 def load(root: str, iteration: int) -> LoadedRun:
@@ -147,6 +153,6 @@ def _scaling(run: ExistingRun) -> Columns:
     manifest = read_manifest(run.context.fs, directory, "ingest")
     with PartReader(run.context.fs, directory, manifest.parts[0]) as reader:
         table = reader.block(0) if reader.blocks else None
-    if table is None or len(table) != run.context.examples("train").facts["dimension"]:
+    if table is None or len(table) != raw_dimension(run.context.examples("train").facts):
         raise DataError(f"{directory}: it does not have a row for every column of x; run 'awe ingest' again")
     return table.column("mean").to_numpy(), table.column("deviation").to_numpy()

@@ -70,10 +70,14 @@ def begin_with(
     names = read_labels(fs, labels_directory, read_manifest(fs, labels_directory, "ingest")).names
     labels = matched(names, known)
     dimension, before = int(facts["dimension"]), model.U.shape[0]
+    constant, constant_before = bool(facts.get("intercept")), bool(origin.model.facts.get("intercept"))
     if facts["history"]:
         features = labels
-    elif before <= dimension:
-        features = np.append(np.arange(before), np.full(dimension - before, NEW))
+    elif before - constant_before <= dimension - constant:
+        features = np.full(dimension, NEW)
+        features[: before - constant_before] = np.arange(before - constant_before)
+        if constant and constant_before:  # the last, however many features there are
+            features[-1] = before - 1
     else:
         raise DataError(
             f"{origin.directory}: it was trained on {before} features and there are {dimension} now; ingest data whose "

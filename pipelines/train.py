@@ -220,6 +220,8 @@ def _train_model(context: Context, lane: Lane, iteration: int) -> None:
                 extra |= chosen
         except (ValueError, FloatingPointError) as error:
             raise DataError(f"{directory}: {error}") from error
+        if facts.get("intercept"):
+            extra["intercept"] = facts["intercept"]
         if origin is not None:
             extra["init_from"] = origin.fingerprint
         examples = datasets[lane.fit[0]][1]

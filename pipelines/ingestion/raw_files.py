@@ -122,6 +122,10 @@ def _check_keys(config: Config, files: Sequence[RawFile]) -> None:
             raise ConfigError(
                 f"data.min_rating: {file.path} has no ratings (its format is {file.format}); remove that key"
             )
+        if data.intercept and file.has_interactions:
+            raise ConfigError(
+                f"data.intercept: {file.path} holds interactions; how popular an item is, train.label_bias says there"
+            )
         if data.x != "user" and not file.has_interactions:
             raise ConfigError(
                 f"data.x = {data.x}: {file.path} has no interactions (its format is {file.format}); remove that key"

@@ -54,6 +54,18 @@ def test_tf_idf_is_that_of_scikit_learn(x: np.ndarray) -> None:
     np.testing.assert_allclose(scaled(sp.csr_matrix(x), "tf-idf", columns).toarray(), expected.toarray(), rtol=1e-5)
 
 
+@given(MATRICES, st.floats(0.1, 10))
+def test_a_constant_stands_beside_what_was_scaled(x: np.ndarray, value: float) -> None:
+    alone = scaled(x, "unit", None)
+    for features in (x, sp.csr_matrix(x)):
+        beside = scaled(features, "unit", None, value)
+        dense = beside.toarray() if sp.issparse(beside) else beside
+        assert dense.dtype == np.float32
+        np.testing.assert_allclose(dense[:, :-1], alone, rtol=1e-5)
+        assert (dense[:, -1] == np.float32(value)).all()
+        assert not sp.issparse(beside) or beside.has_canonical_format
+
+
 def test_a_constant_column_is_not_blown_up() -> None:
     x = np.full((1000, 1), 0.1, np.float32)
     assert np.abs(standardised(x)).max() < 1e-6

@@ -55,10 +55,11 @@ def write_rows(path: Path, rows: int, seed: int, names: list[str], labelled: boo
 
 @pytest.fixture(scope="session")
 def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of both iterations, standardised, whose labels have the worst of names."""
+    """A run of both iterations, standardised with a constant beside, whose labels have the worst of names."""
     folder = tmp_path_factory.mktemp("hostile")
     write_rows(folder / "rows.npz", 400, 0, HOSTILE)
-    return made(folder / "run", f"--data.train={folder / 'rows.npz'}", "--data.scale=standard", "--affinity.n=8")
+    data = (f"--data.train={folder / 'rows.npz'}", "--data.scale=standard", "--data.intercept=1")
+    return made(folder / "run", *data, "--affinity.n=8")
 
 
 def made(run: Path, *flags: str) -> Path:

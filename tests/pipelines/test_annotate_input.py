@@ -101,7 +101,13 @@ def sparse_lines(count: int, seed: int, labelled: bool) -> str:
 def sparse_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sparse")
     (folder / "rows.svm").write_text(sparse_lines(300, 0, labelled=True))
-    return made(folder / "run", f"--data.train={folder / 'rows.svm'}", "--data.scale=tf-idf", "--affinity.n=5")
+    return made(
+        folder / "run",
+        f"--data.train={folder / 'rows.svm'}",
+        "--data.scale=tf-idf",
+        "--data.intercept=0.5",
+        "--affinity.n=5",
+    )
 
 
 def test_wsabie_and_sparse_rows_of_several_files_and_formats(sparse_run: Path, tmp_path: Path) -> None:

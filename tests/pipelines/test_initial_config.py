@@ -78,8 +78,10 @@ def test_of_long_text_only_the_beginning_is_surveyed(tmp_path: Path) -> None:
     assert f"#   csv: in its first 4 MiB {_HEAD_BYTES // len(line):,} lines, 1 user, 1 item" in text
 
 
-def test_columns_of_very_different_scale_are_standardised(tmp_path: Path) -> None:
-    assert 'scale = "standard"\n' in initialised(tmp_path, npz(tmp_path / "own.npz", first=1000))
+def test_columns_of_very_different_scale_are_standardised_and_have_a_constant_beside(tmp_path: Path) -> None:
+    text = initialised(tmp_path, npz(tmp_path / "own.npz", first=1000))
+    assert '\nscale = "standard"\n' in text
+    assert "\nintercept = 1.0\n" in text
 
 
 def test_it_ends_in_the_command_to_run_next(

@@ -111,6 +111,11 @@ def test_interactions_and_examples_do_not_go_together(tmp_path: Path) -> None:
     ("content", "data", "message"),
     [
         ("1 0:1\n", {"train": "a", "x": "history"}, r"data\.x = history: .*a has no interactions"),
+        (
+            "1 2 3\n1 5 6\n",
+            {"train": "a", "format": "interactions", "intercept": 1},
+            r"data\.intercept: .*a holds inter",
+        ),
         (None, {"format": "digits", "x": "history"}, r"data\.x = history: digits has no interactions"),
         ("1 0:1\n", {"train": "a", "min_rating": 3}, r"data\.min_rating: .*a has no ratings"),
         ("1 2 3\n1 5 6\n", {"train": "a", "format": "interactions", "min_rating": 3}, "a has no ratings"),

@@ -1,8 +1,10 @@
 """A Mulan data set without a split of its own, as ten folds: each is the test split of a run with the same settings.
 
-    python -m benchmarks.folds cal500/cal500.arff --config=configs/cal500.toml --run=runs/cal500
+    python -m benchmarks.folds cal500/cal500.arff --config=configs/cal500.toml --run=runs/cal500 --trials=10
 
 The path is below the variable AWE_DATA. Fold f goes into RUN/seed-f with run.seed = f, where `make tables` finds it.
+With `--trials` every fold has settings of its own, by `awe tune` on its nine tenths (RUN/tune-f): a row that is tested
+never had a part in how.
 """
 
 from __future__ import annotations
@@ -48,12 +50,25 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--config", required=True)
     parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument(
+        "--trials", type=int, help="of each of the two searches of `awe tune`, which is left out if none"
+    )
+    parser.add_argument("--seeds", default="0", help="validation splits that a trial is measured by")
     options, flags = parser.parse_known_args()
     files = write_folds(Path(os.environ["AWE_DATA"]) / options.data, options.run / "folds")
     for fold, (train, test) in enumerate(files):
-        run = [f"--config={options.config}", f"--run={options.run / f'seed-{fold}'}", f"--run.seed={fold}"]
         data = [f"--data.train={train.resolve()}", f"--data.test={test.resolve()}"]
-        subprocess.run([sys.executable, "-m", "pipelines", "run", *run, *data, *flags], check=True)
+        config = options.config
+        if options.trials is not None:
+            tuned = options.run / f"tune-{fold}"
+            search = [f"--run={tuned}", f"--trials={options.trials}", f"--seeds={options.seeds}"]
+            _awe("tune", f"--config={config}", *search, *data, *flags)
+            config = tuned / "best.toml"
+        _awe("run", f"--config={config}", f"--run={options.run / f'seed-{fold}'}", f"--run.seed={fold}", *data, *flags)
+
+
+def _awe(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "pipelines", *arguments], check=True)
 
 
 if __name__ == "__main__":

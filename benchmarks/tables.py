@@ -1,15 +1,16 @@
-"""docs/results.md from results.json of the runs that docs/tables.toml names; the published rows beside ours.
+"""docs/results.md from the runs that docs/tables.toml names; the published rows beside ours.
 
     make tables
 
-A run that is not there leaves its rows out, and the command that makes it in.
+What is measured of a run that stands below the checkout's root is kept in docs/results.json, and the page is written
+from there: a run directory may go. A run of which nothing is kept leaves its rows out, and the command that makes it
+in.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-import statistics
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -17,23 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paired import paired
-from pipelines.config import METHODS_0, METHODS_T, Affinity, Config, Train, load_config
+from benchmarks import records
+from benchmarks.records import Record, Row, difference, settings_of
+from pipelines.config import load_config, parse_overrides
 from pipelines.filesystem import BeamFileSystem
-from pipelines.results_table import read_results
 from schemas.errors import DataError
-
-_SETTINGS = {
-    "data": ("scale", "x", "hold_out"),
-    "train": tuple(Train.model_fields),
-    "affinity": tuple(Affinity.model_fields),
-}
-"""Keys of a run's configuration that a table says, as far as they are not the defaults."""
-
-_UNSAID = ("kernel", "memory", "threads", "checkpoint_minutes", "shards")
-"""Keys that no figure depends on."""
-
-_FS = BeamFileSystem()
 
 
 @dataclass(frozen=True)
@@ -75,51 +64,47 @@ class Run:
     def directories(self, root: Path) -> list[Path]:
         return [root / self.run / f"seed-{seed}" for seed in self.seeds]
 
+    def is_of(self, record: Record, root: Path) -> bool:
+        """Whether a record is of this command and, where a fold does not choose its own, of these settings."""
+        if record.command != self.command or self.own_command is not None:
+            return record.command == self.command
+        config = load_config(BeamFileSystem(), str(root / self.config), parse_overrides(list(self.flags)))
+        return record.settings == settings_of(config)
+
     def is_there(self, root: Path) -> bool:
         """Whether every seed has results."""
         return all((directory / "results.json").exists() for directory in self.directories(root))
 
 
-@dataclass(frozen=True)
-class Row:
-    """A method of a run over its seeds: the test rows of results.json, and the place of its run in the table."""
-
-    method: str
-    iteration: int
-    name: str
-    place: int
-    of_seeds: tuple[Mapping[str, Any], ...]
-
-    @property
-    def title(self) -> str:
-        iteration = f", T = {self.iteration}" if self.iteration > 1 else ""
-        return f"{self.method}{iteration}{f' ({self.name})' if self.name else ''}"
-
-    def metric(self, name: str) -> str:
-        """Mean ± sample standard deviation over the seeds, in percent."""
-        values = [100 * row["metrics"][name] for row in self.of_seeds if name in row["metrics"]]
-        if len(values) < len(self.of_seeds):
-            return "–"
-        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-        return f"{statistics.fmean(values):.2f}{spread}"
-
-    def milliseconds(self) -> str:
-        """CPU time of ranking one example, by the median seed."""
-        found = [1000 * row["seconds"] / row["scored"] for row in self.of_seeds if row.get("seconds") is not None]
-        return f"{statistics.median(found):.3g}" if found else "–"
-
-    def megabytes(self) -> str:
-        """What one query has to reach."""
-        found = [row["bytes"] / 1e6 for row in self.of_seeds if row.get("bytes") is not None]
-        return f"{statistics.median(found):.3g}" if found else "–"
-
-
 def main(root: Path = Path()) -> None:
-    """Write docs/results.md below a checkout's root."""
+    """Write docs/results.json and docs/results.md below a checkout's root."""
     tables = tomllib.loads((root / "docs/tables.toml").read_text())["table"]
     published = tomllib.loads((root / "pipelines/report/published.toml").read_text())
-    sections = [_section(root, table, published) for table in tables]
+    runs = [[Run.of(raw) for raw in table["runs"]] for table in tables]
+    known = _kept(root, [run for of_table in runs for run in of_table])
+    records.save(root / _RECORDS, known)
+    sections = [_section(table, of_table, known, published) for table, of_table in zip(tables, runs, strict=True)]
     (root / "docs/results.md").write_text("\n".join([_HEAD, *sections]))
+
+
+_RECORDS = Path("docs/results.json")
+
+
+def _kept(root: Path, runs: Sequence[Run]) -> dict[str, Record]:
+    """The records of all runs by their directory: of those that stand there anew, of the others as they were kept.
+
+    What was kept of another command or of other settings, or of a run that no table names, is dropped.
+    """
+    before, found = records.load(root / _RECORDS), {}
+    compared: dict[str, dict[tuple[str, str], None]] = {}
+    for run in runs:
+        compared.setdefault(run.run, {}).update(dict.fromkeys(run.compared))
+    for run in runs:
+        if run.is_there(root):
+            found[run.run] = records.measured(run.command, run.directories(root), compared[run.run])
+        elif run.run in before and run.is_of(before[run.run], root):
+            found[run.run] = before[run.run]
+    return found
 
 
 _HEAD = """# Results
@@ -133,36 +118,29 @@ query has to reach: the model, and the base where neighbours are asked. Differen
 """
 
 
-def _section(root: Path, table: Mapping[str, Any], published: Mapping[str, Any]) -> str:
-    runs = [Run.of(raw) for raw in table["runs"]]
-    there = [(place, run) for place, run in enumerate(runs, 1) if run.is_there(root)]
-    rows = [row for place, run in there for row in _rows(root, place, run)]
+def _section(
+    table: Mapping[str, Any], runs: Sequence[Run], known: Mapping[str, Record], published: Mapping[str, Any]
+) -> str:
+    there = [(place, run, known[run.run]) for place, run in enumerate(runs, 1) if run.run in known]
     lines = [f"## {table['title']}\n", f"{table['about'].strip()}\n"]
-    lines += _table(rows, table["metrics"], published.get(table.get("published", ""), None))
-    lines += ["", *(_compared(root, run, *pair) for _, run in there for pair in run.compared), ""]
+    lines += _table(there, table["metrics"], published.get(table.get("published", ""), None))
+    lines += ["", *(line for _, run, record in there for line in _compared(run, record)), ""]
     lines += [f"{table['notes'].strip()}\n"] if "notes" in table else []
     for place, run in enumerate(runs, 1):
-        made = (place, run) in there
-        lines.append(f"{place}. `{run.command}`: {_settings(root, run) if made else '**not run here**'}")
+        lines.append(f"{place}. `{run.command}`: {known[run.run].settings if run.run in known else '**not run**'}")
     return "\n".join([*lines, ""])
 
 
-def _rows(root: Path, place: int, run: Run) -> list[Row]:
-    of_seeds = [read_results(_FS, str(directory / "results.json")) for directory in run.directories(root)]
-    keys = [key for key in of_seeds[0] if key[0] == "test" and all(key in rows for rows in of_seeds)]
-    kept = [key for key in keys if run.methods is None or key[2] in run.methods]
-    order = (*METHODS_0, *METHODS_T)
-    kept.sort(key=lambda key: (key[1], order.index(key[2])))
-    return [
-        Row(method, T, run.name, place, tuple(rows["test", T, method] for rows in of_seeds)) for _, T, method in kept
-    ]
-
-
-def _table(rows: Sequence[Row], metrics: Sequence[str], published: Mapping[str, Any] | None) -> list[str]:
+def _table(
+    there: Sequence[tuple[int, Run, Record]], metrics: Sequence[str], published: Mapping[str, Any] | None
+) -> list[str]:
     lines = [_line(["", *metrics, "ms", "MB", "run"]), _line(["---"] * (len(metrics) + 4))]
-    for row in rows:
-        figures = [row.metric(name) for name in metrics]
-        lines.append(_line([row.title, *figures, row.milliseconds(), row.megabytes(), str(row.place)]))
+    for place, run, record in there:
+        for row in record.rows:
+            if run.methods is None or row.method in run.methods:
+                figures = [str(row.metrics[name]) if name in row.metrics else "–" for name in metrics]
+                costs = [_digits(row.milliseconds), _digits(row.megabytes)]
+                lines.append(_line([_title(row, run.name), *figures, *costs, str(place)]))
     if published is None:
         return lines
     for name, figures in published["rows"].items():
@@ -172,29 +150,22 @@ def _table(rows: Sequence[Row], metrics: Sequence[str], published: Mapping[str, 
     return [*lines, "", f"Published: {published['source']}."]
 
 
-def _compared(root: Path, run: Run, first: str, second: str) -> str:
-    at = "; ".join(f"P@{k} {paired(run.directories(root), first, second, k)}" for k in (1, 3))
-    return f"- {first} − {second}: {at}"
+def _title(row: Row, name: str) -> str:
+    iteration = f", T = {row.iteration}" if row.iteration > 1 else ""
+    return f"{row.method}{iteration}{f' ({name})' if name else ''}"
+
+
+def _digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _compared(run: Run, record: Record) -> list[str]:
+    names = [difference(*pair) for pair in run.compared]
+    return [f"- {name}: {record.differences[name]}" for name in names if name in record.differences]
 
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _settings(root: Path, run: Run) -> str:
-    """What the runs' configuration has besides the defaults, as run.toml of the first seed says."""
-    path = str(run.directories(root)[0] / "run.toml")
-    ran, defaults = load_config(_FS, path, {}), Config.model_validate({"data": {"format": "digits"}})
-    said = []
-    for section, keys in _SETTINGS.items():
-        own, usual = getattr(ran, section).model_dump(), getattr(defaults, section).model_dump()
-        changed = [key for key in keys if own[key] != usual[key] and key not in _UNSAID]
-        said += [f"{section}.{key} = {_value(own[key])}" for key in changed]
-    return "; ".join(said) or "the defaults"
-
-
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

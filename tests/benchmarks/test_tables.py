@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ def put(root: Path, run: str, seed: int, rows: list[dict[str, Any]]) -> Path:
 def root(tmp_path: Path) -> Path:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/tables.toml").write_text(TABLES)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/own.toml").write_text('[data]\nformat = "digits"\n\n[train]\nD = 96\n')
     (tmp_path / "pipelines/report").mkdir(parents=True)
     (tmp_path / "pipelines/report/published.toml").write_text(PUBLISHED)
     put(tmp_path, "runs/own", 0, [row("awe", 1, 0.5), row("wsabie", 0, 0.4), row("wsabie", 0, 0.1, split="validation")])
@@ -91,11 +94,39 @@ def test_every_row_has_its_command_and_its_settings_and_a_run_that_is_missing_is
     lines = written(root)
     assert "1. `make run CONFIG=configs/own.toml RUN=runs/own SEEDS=0,1`: train.D = 96" in lines
     other = 'make run CONFIG=configs/own.toml RUN=runs/other SEEDS=0 ARGS="--train.D=8"'
-    assert f"2. `{other}`: **not run here**" in lines
+    assert f"2. `{other}`: **not run**" in lines
     put(root, "runs/other", 0, [row("awe", 1, 0.3), row("gxf", 1, 0.2)])
     ours = [line for line in written(root) if line.startswith("|")]
     assert "| awe (D = 8) | 30.00 | 25.00 | 20 | 3 | 2 |" in ours
     assert not any("gxf" in line for line in ours)
+
+
+def test_what_was_measured_outlives_the_run(root: Path) -> None:
+    lines = written(root)
+    shutil.rmtree(root / "runs")
+    assert written(root) == lines
+    put(root, "runs/other", 0, [row("awe", 1, 0.3)])
+    more = written(root)
+    assert [line for line in lines if "runs/other" not in line] == [
+        line for line in more if "runs/other" not in line and "D = 8" not in line
+    ]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [("docs/tables.toml", "seeds = [0, 1]", "seeds = [0, 1, 2]"), ("configs/own.toml", "D = 96", "D = 64")],
+    ids=["command", "settings"],
+)
+def test_what_was_measured_of_another_command_or_of_other_settings_is_not_said(
+    root: Path, changed: tuple[str, str, str]
+) -> None:
+    assert any(line.startswith("| wsabie") for line in written(root))
+    shutil.rmtree(root / "runs")
+    path = root / changed[0]
+    path.write_text(path.read_text().replace(*changed[1:]))
+    lines = written(root)
+    assert not any(line.startswith("| wsabie") for line in lines)
+    assert json.loads((root / "docs/results.json").read_text()) == {}
 
 
 def test_flags_come_through_the_shell_and_through_that_of_make() -> None:
@@ -110,10 +141,10 @@ def test_a_run_may_have_a_command_of_its_own_and_pairs_that_are_compared(
     asked = []
 
     def paired(directories: list[Path], first: str, second: str, k: int) -> str:
-        asked.append((directories, first, second, k))
+        asked.append((list(directories), first, second, k))
         return "+1.00"
 
-    monkeypatch.setattr(tables, "paired", paired)
+    monkeypatch.setattr(tables.records, "paired", paired)
     more = 'command = "python -m own"\ncompared = [["awe", "wsabie"]]'
     (root / "docs/tables.toml").write_text(TABLES.replace("seeds = [0, 1]", f"seeds = [0, 1]\n{more}"))
     lines = written(root)
@@ -139,3 +170,14 @@ def test_the_tables_that_come_with_it_name_configurations_that_are_there() -> No
         assert all((root / run["config"]).exists() for run in table["runs"])
     for rows in published.values():
         assert all(len(figures) == len(rows["metrics"]) for figures in rows["rows"].values())
+
+
+def test_the_page_that_comes_with_it_is_written_from_what_is_kept(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    for name in ("docs/tables.toml", "docs/results.json", "pipelines/report/published.toml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / name, tmp_path / name)
+    shutil.copytree(root / "configs", tmp_path / "configs")
+    tables.main(tmp_path)
+    for name in ("docs/results.json", "docs/results.md"):
+        assert (tmp_path / name).read_text() == (root / name).read_text()

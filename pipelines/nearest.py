@@ -11,8 +11,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.knn import knn_join
+from awe_core.neighbour_space import NeighbourSpace
 from awe_core.neighbours import NOBODY
 from pipelines.existing_run import ExistingRun
+from pipelines.neighbour_space import input_scale
 from schemas.errors import DataError
 from schemas.tables import SPLITS
 from schemas.vector_formats import cell
@@ -100,15 +102,20 @@ def _alike(name: str, names: list[str]) -> str:
 
 
 def nearest_examples(run: ExistingRun, name: str, k: int) -> list[dict[str, Any]]:
-    """The k rows of the base nearest to an example of any split, by squared distance in the embedding."""
-    asked = _find(run, name)
+    """The k rows of the base nearest to an example of any split, by squared distance.
+
+    In Ux of the iteration, with x beside it as `affinity.input_weight` asks.
+    """
+    described, directory = run.described(run.iteration), run.lane.model(run.iteration)
+    space = NeighbourSpace(run.model(run.iteration), input_scale(run.context, directory, described))
+    asked = _find(run, name, space)
     keys: dict[int, str] = {}
     labels: dict[int, list[str]] = {}
     ids, vectors = [], []
     for split in run.lane.fit:
         for block, named, embedding in run.embedded(split):
             ids.append(block.ids)
-            vectors.append(embedding)
+            vectors.append(space.beside(embedding, block.features))
             keys |= dict(zip(block.ids.tolist(), named, strict=True))
             lists = np.split(block.labels.indices, block.labels.indptr[1:-1])
             labels |= {
@@ -124,13 +131,13 @@ def nearest_examples(run: ExistingRun, name: str, k: int) -> list[dict[str, Any]
     ]
 
 
-def _find(run: ExistingRun, name: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Id and embedding of an example."""
+def _find(run: ExistingRun, name: str, space: NeighbourSpace) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Id of an example, and where it is."""
     for split in SPLITS:
         for block, named, embedding in run.embedded(split):
             if name in named:
                 row = slice(named.index(name), named.index(name) + 1)
-                return block.ids[row], embedding[row]
+                return block.ids[row], space.beside(embedding[row], block.features[row])
     raise DataError(f"{run.context.run.path('examples')}: no example has the id {cell(name)!r}; ids stand in its parts")
 
 

@@ -1,4 +1,4 @@
-"""`awe neighbours`: cosines of V, siblings marked; distances of Ux."""
+"""`awe neighbours`: cosines of V, siblings marked; distances of Ux, or of Ux and x."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def tree_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rows(folder / "rows.npz", 300, 0, ANIMALS)
     (folder / "tree.tsv").write_text("dolphin\tmammal\nwhale\tmammal\noak\ttree\nmaple\ttree\n")
     flags = f"--data.train={folder / 'rows.npz'}", f"--data.hierarchy={folder / 'tree.tsv'}", "--affinity.n=5"
-    return made(folder / "run", *flags)
+    return made(folder / "run", *flags, "--affinity.input_weight=0.5")
 
 
 def asked(capsys: pytest.CaptureFixture[str], *flags: str) -> Any:
@@ -63,15 +63,19 @@ def test_names_are_found_and_shown_whatever_they_hold(hostile_run: Path, capsys:
     assert any(line.startswith("line\\nbreak ") for line in lines)
 
 
-def test_examples_by_distance(tree_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tables = [pq.read_table(part) for part in sorted((tree_run / "embeddings-0" / "train").glob("part-*"))]
+@pytest.mark.parametrize(("named", "labels"), [("tree_run", ANIMALS), ("hostile_run", HOSTILE)], ids=["x beside", "Ux"])
+def test_examples_by_distance_where_the_affinity_looks_for_them(
+    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], named: str, labels: list[str]
+) -> None:
+    run = request.getfixturevalue(named)
+    tables = [pq.read_table(part) for part in sorted((run / "embeddings-0" / "train").glob("part-*"))]
     base = pa.concat_tables(tables).to_pydict()
     vectors = np.array(base["embedding"], dtype=np.float64)
     distances, places = NearestNeighbors(n_neighbors=4, algorithm="brute").fit(vectors).kneighbors(vectors[7:8])
-    rows = asked(capsys, f"--run={tree_run}", f"--example={base['id'][7]}", "--iteration=0", "--k=3")
+    rows = asked(capsys, f"--run={run}", f"--example={base['id'][7]}", "--iteration=0", "--k=3")
     assert [row["example"] for row in rows] == [str(base["id"][place]) for place in places[0, 1:]]
     assert [row["distance"] for row in rows] == pytest.approx(distances[0, 1:] ** 2, rel=1e-5)
-    assert rows[0]["labels"] == [ANIMALS[label] for label in base["labels"][places[0, 1]]]
+    assert rows[0]["labels"] == [labels[label] for label in base["labels"][places[0, 1]]]
 
 
 @pytest.mark.parametrize(

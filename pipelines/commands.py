@@ -15,7 +15,7 @@ from pipelines.formats.registry import FORMATS
 from pipelines.manual import EXIT
 from pipelines.option_types import Location
 from pipelines.runners import RUNNERS
-from schemas.tables import SPLITS
+from schemas.tables import EXAMPLES
 from schemas.vector_formats import Format
 
 
@@ -111,10 +111,10 @@ def report_command(run: str) -> None:
     "--format", "format_", type=click.Choice(get_args(Format)), required=True, help="Of the files; see above."
 )
 @click.option("--of", type=click.Choice(["labels", "examples"]), default="labels", show_default=True, help="V or Ux.")
-@click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Of the examples.")
+@click.option("--split", type=click.Choice(EXAMPLES), help="Of the examples.  [default: what the run was fitted on]")
 @click.option("--output", type=Location(), required=True, metavar="DIR", help="Folder of the files.")
 def export_command(
-    run: str, iteration: int | None, format_: Format, of: Literal["labels", "examples"], split: str, output: str
+    run: str, iteration: int | None, format_: Format, of: Literal["labels", "examples"], split: str | None, output: str
 ) -> None:
     """Label or example vectors of a run for other programs; ends in the files written.
 

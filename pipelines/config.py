@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from awe_core import passive_aggressive, ridge
 from awe_core.affinities.joint import Joint
@@ -71,7 +71,9 @@ class Data(Section):
     train: Paths | None = Field(None, description="path, pattern or list of them")
     validation: Fraction | Paths = Field(0.1, description="paths, or the fraction of train that is held out by hash")
     test: Fraction | Paths = Field(0.2, description="paths, or the fraction of all rows that is held out by hash")
-    x: Literal["user", "history"] = Field("user", description="interactions: x is one-hot, or the user's train items")
+    x: Literal["user", "history"] = Field(
+        "user", description="interactions: x is one-hot, or the items that the user has"
+    )
     hold_out: Positive | None = Field(
         None, description="interactions: items of every user in validation and in test, in place of their fractions"
     )
@@ -86,6 +88,13 @@ class Data(Section):
     max_rejects: float = Field(0.001, ge=0, le=1, description="fraction of refused rows that stops the run")
     rows_per_part: Positive = Field(16384, description="rows of a part, at the most about")
     block_rows: Positive = Field(1024, description="rows of a block")
+
+    @field_validator("intercept")
+    @classmethod
+    def _stays_a_constant(cls, intercept: float) -> float:
+        if intercept and not 1e-6 <= intercept <= 1e6:
+            raise ValueError("must be 0 or between 1e-6 and 1e6: x is float32, and the constant a column like others")
+        return intercept
 
 
 class Train(Section):

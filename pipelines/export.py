@@ -23,7 +23,7 @@ class Request:
     Attributes
     ----------
     of : the rows of V, or Ux of a split's examples.
-    split : of the examples.
+    split : of the examples; None for the first that the run was fitted on.
     format : see `schemas.vector_formats`.
     output : a folder; the files in it are named after `of` or the split.
     """
@@ -31,7 +31,7 @@ class Request:
     root: str
     iteration: int | None
     of: Literal["labels", "examples"]
-    split: str
+    split: str | None
     format: Format
     output: str
 
@@ -44,8 +44,9 @@ def main(request: Request) -> list[str]:
     if request.format == "faiss" and not _has_faiss():
         raise ConfigError('--format=faiss: it is not installed; pip install "affinity-weighted-embedding[faiss]"')
     run = ExistingRun.open(request.root, request.iteration)
-    vectors = _labels(run) if request.of == "labels" else _examples(run, request.split)
-    stem = run.context.fs.join(request.output, "labels" if request.of == "labels" else request.split)
+    split = run.lane.fit[0] if request.split is None else request.split
+    vectors = _labels(run) if request.of == "labels" else _examples(run, split)
+    stem = run.context.fs.join(request.output, "labels" if request.of == "labels" else split)
     return WRITERS[request.format](run.context.fs, stem, vectors)
 
 

@@ -51,6 +51,7 @@ from pipelines.worker_memory import with_memory
 from schemas import tables
 from schemas.errors import StoreError
 from schemas.manifest import read_manifest, recipe_of
+from schemas.tables import EXAMPLES, REFIT
 
 VERSION = 1
 
@@ -108,11 +109,12 @@ def plan_datasets(run: RunDirectory, recipe: str, plan: Plan, config: Config) ->
         "history": x == "history",
         "block_rows": config.data.block_rows,
         **({"intercept": intercept} if intercept else {}),
+        **({"refit": True} if plan.parts[EXAMPLES.index(REFIT)] else {}),
     }
     schema = tables.examples(d, plan.sparse, plan.keyed)
     examples = tuple(
         DatasetPlan(run.examples(name), recipe, schema, parts, facts)
-        for name, parts in zip(tables.EXAMPLES, plan.parts, strict=True)
+        for name, parts in zip(EXAMPLES, plan.parts, strict=True)
         if parts
     )
     return Datasets(
@@ -282,7 +284,7 @@ def main(context: Context, splits: Sequence[str] = tables.SPLITS) -> None:
     written = list(splits)
     if has_refit(config, files, splits):
         settings["refit"] = True
-        written.append(tables.REFIT)
+        written.append(REFIT)
     recipe = recipe_of("ingest", VERSION, settings, inputs_of(files, tree))
     directories = [*map(run.examples, written), run.labels, run.rejects, run.scaling]
     if all(is_current(fs, directory, recipe) for directory in directories):
@@ -317,4 +319,9 @@ def _tell(context: Context, plan: Plan, counted: Mapping[str, Any]) -> None:
     labels = read_labels(context.fs, directory, read_manifest(context.fs, directory, "ingest"))
     unlearnt = int((labels.counts == 0).sum())
     if unlearnt:
-        log.info(f"{unlearnt:,} of {plan.label_count:,} labels have no row in train, so nothing is learnt of them")
+        so = (
+            "; a refit learns of those that validation has"
+            if context.config.train.refit
+            else ", so nothing is learnt of them"
+        )
+        log.info(f"{unlearnt:,} of {plan.label_count:,} labels have no row in train{so}")

@@ -160,7 +160,9 @@ def _found(files: list[RawFile], seen: Mapping[str, _Seen]) -> list[str]:
     if files[0].format == "csv":
         lines += ["Every line is a positive, whatever its rating; data.min_rating leaves out those below it."]
     if seen["train"].unlike:
-        lines += ["Columns of x have very different deviations: data.scale divides each by its own."]
+        lines += [
+            "Columns of x have very different deviations: data.scale divides each by its own, data.intercept is beside."
+        ]
     return lines
 
 

@@ -16,7 +16,6 @@ from awe_core.neighbours import NOBODY
 from pipelines.existing_run import ExistingRun
 from pipelines.neighbour_space import input_scale
 from schemas.errors import DataError
-from schemas.tables import SPLITS
 from schemas.vector_formats import cell
 
 
@@ -132,8 +131,8 @@ def nearest_examples(run: ExistingRun, name: str, k: int) -> list[dict[str, Any]
 
 
 def _find(run: ExistingRun, name: str, space: NeighbourSpace) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Id of an example, and where it is."""
-    for split in SPLITS:
+    """Id of an example, and where it is; of a user with several rows the one that is in the base."""
+    for split in run.lane.splits:
         for block, named, embedding in run.embedded(split):
             if name in named:
                 row = slice(named.index(name), named.index(name) + 1)

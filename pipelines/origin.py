@@ -80,7 +80,8 @@ def begin_with(
             features[-1] = before - 1
     else:
         raise DataError(
-            f"{origin.directory}: it was trained on {before} features and there are {dimension} now; ingest data whose "
+            f"{origin.directory}: it was trained on {before - constant_before} features and there are "
+            f"{dimension - constant} now; ingest data whose "
             "new features follow the old ones"
         )
     try:

@@ -43,9 +43,18 @@ class Context:
         return read_manifest(self.fs, self.run.examples(split), "ingest")
 
     def lanes(self) -> list[Lane]:
-        """The lanes of the run in their order. Raises DataError where that asks for examples, and there are none."""
-        facts = self.examples("train").facts if self.config.train.refit else {}
-        return list(self.run.lanes(self.config, users=any(facts.get(x, False) for x in ("one_hot", "history"))))
+        """The lanes of the run in their order.
+
+        Raises DataError where there are no examples, or those of users were made for another `train.refit`.
+        """
+        facts = self.examples("train").facts
+        users, refit = facts["one_hot"] or facts["history"], self.config.train.refit
+        if users and refit != facts.get("refit", False):
+            raise DataError(
+                f"{self.run.examples('')}: users were written with train.refit = {str(not refit).lower()}, and it is "
+                f"{str(refit).lower()} now; run 'awe ingest' again"
+            )
+        return list(self.run.lanes(self.config, users))
 
     def fresh(self, directory: str, made: Made) -> Made:
         """A dataset or model that is to be read, after a look at what it was made from, down to the examples.
@@ -129,8 +138,8 @@ def spent(context: Context, lane: Lane, stage: str) -> Iterator[None]:
 
 def features_facts(manifest: Manifest) -> Mapping[str, Any]:
     """The facts of examples that every dataset aligned with them repeats."""
-    repeated = ("dimension", "sparse", "labels", "key", "one_hot", "history", "block_rows")
-    return {name: manifest.facts[name] for name in repeated}
+    repeated = ("dimension", "sparse", "labels", "key", "one_hot", "history", "block_rows", "intercept")
+    return {name: manifest.facts[name] for name in repeated if name in manifest.facts}
 
 
 @dataclass(frozen=True)

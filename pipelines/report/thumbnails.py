@@ -32,7 +32,8 @@ def thumbnails(run: ExistingRun, shown: ShownSplit, rows: Sequence[int]) -> dict
 
 def _grey(features: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Ink is dark: uint8 [8, 8] of a row that was scaled by a number."""
-    ink = features[: _SIDE * _SIDE].reshape(_SIDE, _SIDE) / max(float(features.max()), 1e-12)
+    pixels = features[: _SIDE * _SIDE]  # an intercept may follow
+    ink = pixels.reshape(_SIDE, _SIDE) / max(float(pixels.max()), 1e-12)
     return np.round(255 * (1 - np.clip(ink, 0, 1))).astype(np.uint8)
 
 

@@ -74,10 +74,29 @@ def test_a_refit_trains_on_one_row_a_user_that_has_all_test_has_seen(tmp_path: P
         assert final["best_epoch"] == selected["best_epoch"]
         assert final["inputs"].keys() & {"examples/refit", "reweighted-1/refit"}
     assert metrics(run)["test", 1, "awe"]["p@1"] > 0.1
+    # The row of the base is what neighbours are asked for by, and what is exported where nothing is said.
+    ids, embeddings = examples["refit"]["id"], tmp_path / "out" / "refit.parquet"
+    awe("export", str(run), "--of=examples", "--format=parquet", f"--output={tmp_path / 'out'}")
+    vectors = np.array(pq.read_table(embeddings).sort_by("id").column("vector").to_pylist(), dtype=np.float64)
+    distances = ((vectors - vectors[3]) ** 2).sum(axis=1)
+    found = json.loads(awe("neighbours", f"--run={run}", f"--example={ids[3]}", "--k=1", "--json").stdout)
+    assert found[0]["distance"] == pytest.approx(np.sort(distances)[1], rel=1e-4)
     skipped = awe("run", *flags).stderr
     assert "examples are up to date" in skipped
     assert "selection/model-1 is up to date" in skipped
     assert json.loads(awe("plan", f"--run={run}", "--json").stdout)["run"]["refit_rows"] == 120
+    refused = awe("train", *flags[:-1], check=False)
+    assert refused.returncode == 1
+    assert "users were written with train.refit = true, and it is false now; run 'awe ingest' again" in refused.stderr
+
+
+def test_users_of_an_ingest_without_a_refit_are_not_joined_to_those_of_one_before(tmp_path: Path) -> None:
+    flags = (f"--run={tmp_path / 'run'}", *interactions(tmp_path))
+    awe("ingest", *flags, "--train.refit=true", "--run.seed=0")
+    awe("ingest", *flags, "--run.seed=1")
+    refused = awe("train", *flags, "--train.refit=true", "--run.seed=1", check=False)
+    assert refused.returncode == 1
+    assert "train.refit = false, and it is true now; run 'awe ingest' again" in refused.stderr.strip().splitlines()[-1]
 
 
 def test_a_hierarchy_adds_sibling_precision(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipelines.existing_run import ExistingRun
 from pipelines.report.shown_split import ShownSplit
-from pipelines.report.thumbnails import png, thumbnails
+from pipelines.report.thumbnails import _grey, png, thumbnails
 
 
 def decoded(content: bytes) -> np.ndarray:
@@ -46,6 +46,11 @@ def test_digits_are_dark_on_light(digits_run: Path) -> None:
     x = np.array(shown.examples(6, ["features"]).column("features").to_pylist()[5]).reshape(8, 8)
     grey = decoded(base64.b64decode(found[5].partition(",")[2]))
     assert (grey == np.round(255 * (1 - x / x.max()))).all()
+
+
+def test_a_constant_beside_the_pixels_does_not_fade_them() -> None:
+    x = np.arange(64, dtype=np.float32) / 500
+    assert (_grey(np.append(x, np.float32(1))) == _grey(x)).all()
 
 
 def test_other_data_has_no_pictures(hostile_run: Path) -> None:

@@ -9,6 +9,7 @@ of their part. Nothing is committed unless rows in = rows out + rejects, and the
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -314,7 +315,8 @@ def _tell(context: Context, plan: Plan, counted: Mapping[str, Any]) -> None:
     log.info(", ".join(found))
     examples = context.examples("train").facts
     if context.config.data.scale == "standard" and not examples["sparse"] and not context.config.data.intercept:
-        log.info("every column of x has mean 0: --data.intercept=1 gives labels a place to be popular in everywhere")
+        as_long = round(math.sqrt(examples["dimension"]))
+        log.info(f"every column of x has mean 0: with --data.intercept={as_long} labels could be popular everywhere")
     directory = context.run.labels
     labels = read_labels(context.fs, directory, read_manifest(context.fs, directory, "ingest"))
     unlearnt = int((labels.counts == 0).sum())

@@ -9,6 +9,7 @@ all.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def main(request: Request) -> str:
     seen = {split: _look_at(fs, next(f for f in files if f.split == split)) for split in SPLITS if _given(files, split)}
     data["format"] = files[0].format
     if seen["train"].unlike:
-        data |= {"scale": "standard", "intercept": 1.0}
+        # Standardised rows are √d long, and the constant beside them has as much to say.
+        data |= {"scale": "standard", "intercept": float(round(math.sqrt(seen["train"].survey.d)))}
     found = _found(files, seen)
     made = "# Made by `awe init`. A line that is a comment shows a key's default; take the # away to change it."
     heading = [made, "#", *(f"# {line}" for line in found)]

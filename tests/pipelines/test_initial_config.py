@@ -81,7 +81,7 @@ def test_of_long_text_only_the_beginning_is_surveyed(tmp_path: Path) -> None:
 def test_columns_of_very_different_scale_are_standardised_and_have_a_constant_beside(tmp_path: Path) -> None:
     text = initialised(tmp_path, npz(tmp_path / "own.npz", first=1000))
     assert '\nscale = "standard"\n' in text
-    assert "\nintercept = 1.0\n" in text
+    assert "\nintercept = 2.0\n" in text  # √5
 
 
 def test_it_ends_in_the_command_to_run_next(

@@ -162,9 +162,6 @@ def _rounded(row: Row) -> dict[str, Any]:
         name: {part: value if value is None else round(value, 4) for part, value in asdict(figure).items()}
         for name, figure in row.metrics.items()
     }
-    beside = {name: None if value is None else float(f"{value:.4g}") for name, value in _costs(row).items()}
-    return {"method": row.method, "iteration": row.iteration, "metrics": metrics, **beside}
-
-
-def _costs(row: Row) -> dict[str, float | None]:
-    return {"milliseconds": row.milliseconds, "megabytes": row.megabytes}
+    costs = {"milliseconds": row.milliseconds, "megabytes": row.megabytes}
+    shown = {name: None if cost is None else float(f"{cost:.4g}") for name, cost in costs.items()}
+    return {"method": row.method, "iteration": row.iteration, "metrics": metrics, **shown}

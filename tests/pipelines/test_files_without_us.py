@@ -126,7 +126,7 @@ def test_safetensors_reads_tensors_and_what_is_said_of_them(run: Path, iteration
     described = json.loads((directory / "model.json").read_text())
     with safetensors.safe_open(directory / "model.safetensors", "numpy") as model:
         shapes, header = {name: model.get_slice(name).get_shape() for name in model.keys()}, model.metadata()  # noqa: SIM118
-    assert shapes == {"U": [10, 6], "V": [10, 6]}
+    assert shapes == {"U": [11, 6], "V": [10, 6]}
     assert (header["format"], header["method"], header["D"]) == ("affinity-weighted-embedding 1", method, "6")
     assert header["recipe"] == described["recipe"]
     data = "reweighted-1/train" if iteration else "examples/train"

@@ -322,8 +322,6 @@ def _tell(context: Context, plan: Plan, counted: Mapping[str, Any]) -> None:
     unlearnt = int((labels.counts == 0).sum())
     if unlearnt:
         so = (
-            "; a refit learns of those that validation has"
-            if context.config.train.refit
-            else ", so nothing is learnt of them"
+            "a refit learns those that validation has" if context.config.train.refit else "so nothing is learnt of them"
         )
-        log.info(f"{unlearnt:,} of {plan.label_count:,} labels have no row in train{so}")
+        log.info(f"{unlearnt:,} of {plan.label_count:,} labels have no row in train, {so}")

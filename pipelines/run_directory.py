@@ -115,8 +115,11 @@ class RunDirectory:
     def scaling(self) -> str:
         return self.path("scaling")
 
-    def lanes(self, config: Config, users: bool = False) -> Iterator[Lane]:
-        """The lanes in the order in which they have to run; `users` says whether that is who the examples are."""
+    def lanes(self, config: Config, users: bool) -> Iterator[Lane]:
+        """The lanes in the order in which they have to run; `users` says whether that is who the examples are.
+
+        `pipelines.stage.Context.lanes` knows.
+        """
         if not config.train.refit:
             yield Lane(self.root, ("train",), "validation", ("train", "validation", "test"), ("validation", "test"))
             return

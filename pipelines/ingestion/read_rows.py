@@ -214,8 +214,7 @@ class MakeUserRows(beam.DoFn):
         )
         buffer = PartBuffer(ExampleRows.joined)
         for split, rows, repeats in maker.rows(Pairs.joined(pieces)):
-            # Every pair is counted in its split; those of a refit are there already.
-            left_out = 0 if self._plan.parts[split] or split == REFIT else int(rows.labels.indptr[-1])
+            left_out = 0 if self._plan.parts[split] else int(rows.labels.indptr[-1])
             yield TaggedOutput(TALLY, Tally.of((), pairs_repeated=repeats, pairs_left_out=left_out))
             # A few rows at a time: a history may be long, and an element is bounded.
             for start in range(0, len(rows), _rows_at_once(rows)):

@@ -88,11 +88,7 @@ class WritePart(beam.DoFn):
 
     def __init__(self, fs: BeamFileSystem, plan: Plan, datasets: Sequence[DatasetPlan], config: Config) -> None:
         self._fs, self._plan, self._datasets = fs, plan, tuple(datasets)
-        self._scale, self._intercept, self._block_rows = (
-            config.data.scale,
-            config.data.intercept,
-            config.data.block_rows,
-        )
+        self._data = config.data
 
     def display_data(self) -> dict[str, Any]:
         plan = self._plan
@@ -105,9 +101,9 @@ class WritePart(beam.DoFn):
         dataset = self._datasets[split]
         rows, rejects = joined_part(pieces, self._plan, self._plan.rule.seed)
         with counters.kernel("write_part"):
-            rows = rows.with_features(scaled(rows.features, self._scale, columns, self._intercept))
+            rows = rows.with_features(scaled(rows.features, self._data.scale, columns, self._data.intercept))
             with PartWriter(self._fs, dataset.directory, part, dataset.schema) as writer:
-                for table in tables_of(rows, self._block_rows):
+                for table in tables_of(rows, self._data.block_rows):
                     writer.write(table)
         yield dataset.directory, writer.part
         yield from rejects_tagged(rejects)

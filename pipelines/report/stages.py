@@ -57,9 +57,8 @@ def _stages(run: ExistingRun) -> Iterable[Spent]:
     fs, directory = run.context.fs, run.context.run
     lanes = run.context.lanes()
     tables = [_json(fs, directory.path("log", f"{name}.json")) for name in ("ingest-survey", "ingest")]
-    yield _spent(
-        fs, "ingest", tables, [*map(directory.examples, dict.fromkeys([*SPLITS, *lanes[-1].splits])), directory.labels]
-    )
+    examples = dict.fromkeys([*SPLITS, *lanes[-1].splits])
+    yield _spent(fs, "ingest", tables, [*map(directory.examples, examples), directory.labels])
     for lane in lanes:
         said = "" if lane == lanes[-1] else "select: "
         for T in range(run.iteration + 1):

@@ -21,7 +21,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = ingested.write_npz(root.parent / "rows.npz", X=rng.normal(size=(120, 4)), y=rng.integers(0, 5, 120))
     ingested.run(root, train=data)
     made = context(root)
-    train.main(made, next(made.run.lanes(made.config)), 0)
+    train.main(made, made.lanes()[0], 0)
     return root
 
 
@@ -43,7 +43,7 @@ def test_the_method_knn_is_ranked_again_when_its_neighbours_count_for_something_
 ) -> None:
     def predicted(**affinity: Any) -> list[str]:
         made = context(trained, **affinity)
-        annotate.main(made, next(made.run.lanes(made.config)), 0)
+        annotate.main(made, made.lanes()[0], 0)
         return [part.name for part in ingested.manifest(trained, "predictions-0/knn/test").parts]
 
     assert predicted() == predicted(recall=0.5)  # which is of another join

@@ -45,7 +45,7 @@ def context(root: Path, workers: int = 1, threads: int = 1, refit: bool = False,
 
 
 def lane(made: Context) -> Lane:
-    return list(made.run.lanes(made.config))[-1]
+    return made.lanes()[-1]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def copied(source: Path, to: Path) -> Path:
 
 
 def stages(made: Context) -> None:
-    for one in made.run.lanes(made.config):
+    for one in made.lanes():
         train.main(made, one, 0)
         embed.main(made, one, 0)
         affinity.main(made, one, 1)
@@ -203,7 +203,7 @@ def test_a_fold_that_was_stopped_goes_on_to_the_same_bytes(
 def test_the_final_lane_of_a_refit_has_folds_of_train_and_validation(examples: Path, tmp_path: Path) -> None:
     root = copied(examples, tmp_path / "run")
     made = context(root, refit=True)
-    for one in made.run.lanes(made.config):  # the final one is trained for as long as the other was
+    for one in made.lanes():  # the final one is trained for as long as the other was
         train.main(made, one, 0)
     embed.main(made, lane(made), 0)
     affinity.main(made, lane(made), 1)

@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lane(made: Context) -> Lane:
-    return next(made.run.lanes(made.config))
+    return made.lanes()[0]
 
 
 def copied(trained: Path, to: Path) -> Path:

@@ -29,7 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def stages(made: Context) -> None:
-    (lane,) = made.run.lanes(made.config)
+    (lane,) = made.lanes()
     train.main(made, lane, 0)
     embed.main(made, lane, 0)
     affinity.main(made, lane, 1)
@@ -50,7 +50,7 @@ def test_shards_and_workers_change_no_byte_and_the_twin_trains_the_same_model(tm
 
     twin = fitted_twin(roots[0], {"n": N, **KINDS[kind]})
     made = context(roots[0], 1, **KINDS[kind])
-    (lane,) = made.run.lanes(made.config)
+    (lane,) = made.lanes()
     model = load_model(made.fs, lane.model(1), model_file(made.fs, lane.model(1), 1))
     assert model_file(made.fs, lane.model(1), 1).facts["input_weight"] == KINDS[kind]["input_weight"]
     assert np.array_equal(model.U, twin.models_[1].U)
@@ -61,7 +61,7 @@ def test_g_is_of_the_distances_in_both(tmp_path: Path) -> None:
     root = examples(tmp_path)
     made = context(root, 1, **KINDS["knn"])
     stages(made)
-    (lane,) = made.run.lanes(made.config)
+    (lane,) = made.lanes()
     scale = ingested.manifest(root, "embeddings-0/train").facts["input_scale"]
     median = ingested.manifest(root, "reweighted-1/train").facts["median"]
     U = load_model(made.fs, lane.model(0), model_file(made.fs, lane.model(0), 0)).U.astype(np.float64)
@@ -84,7 +84,7 @@ def test_a_query_reaches_the_model_and_both_of_every_row_of_the_base(tmp_path: P
     root = examples(tmp_path)
     made = context(root, 1, **KINDS["knn"])
     stages(made)
-    (lane,) = made.run.lanes(made.config)
+    (lane,) = made.lanes()
     annotate.main(made, lane, 1)
     cost = json.loads((root / "log" / "rank-1-awe-test.json").read_text())
     assert cost["bytes"] == 4 * D * (d + LABELS) + 4 * (D + d) * made.examples("train").rows
@@ -107,7 +107,7 @@ def test_embeddings_of_another_weight_are_refused(tmp_path: Path) -> None:
     stages(context(root, 1))
     for settings in ({"input_weight": 0.7}, {"input_weight": 0.7, "folds": 2}):
         made = context(root, 1, **settings)
-        (lane,) = made.run.lanes(made.config)
+        (lane,) = made.lanes()
         with pytest.raises(DataError, match=r"input_weight = 0, not 0.7; run 'awe embed --iteration=0' again"):
             affinity.main(made, lane, 1)
 

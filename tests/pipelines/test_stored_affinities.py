@@ -55,7 +55,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run up to its first embeddings."""
     root = examples(tmp_path_factory.mktemp("stored"))
     made = context(root, 1)
-    (lane,) = made.run.lanes(made.config)
+    (lane,) = made.lanes()
     train.main(made, lane, 0)
     embed.main(made, lane, 0)
     return root
@@ -65,7 +65,7 @@ def reweight(embedded: Path, root: Path, workers: int, **settings: Any) -> Path:
     shutil.copytree(embedded, root, dirs_exist_ok=True)
     shutil.copy(embedded.parent / "data.npz", root.parent)
     made = context(root, workers, **settings)
-    (lane,) = made.run.lanes(made.config)
+    (lane,) = made.lanes()
     affinity.main(made, lane, 1)
     return root
 
@@ -94,7 +94,7 @@ def test_a_query_reaches_the_model_and_what_its_neighbours_are_found_by(
 ) -> None:
     root = reweight(embedded, tmp_path / "run", 1, **KINDS.get(kind, {}))
     made = context(root, 1, **KINDS.get(kind, {}))
-    (lane,) = made.run.lanes(made.config)
+    (lane,) = made.lanes()
     for stage in (train.main, annotate.main):
         stage(made, lane, 1)
     rows, D = made.examples("train").rows, TRAINED["D"]
@@ -133,7 +133,7 @@ def test_shards_and_workers_change_no_byte_and_the_twin_gives_the_same(
 def test_a_model_that_was_trained_on_clusters_says_so_and_is_the_twins(embedded: Path, tmp_path: Path) -> None:
     root = reweight(embedded, tmp_path / "run", 2, **KINDS["cluster"])
     made = context(root, 1, **KINDS["cluster"])
-    (lane,) = made.run.lanes(made.config)
+    (lane,) = made.lanes()
     train.main(made, lane, 1)
     described = model_file(made.fs, lane.model(1), 1)
     assert described.facts["kind"] == "cluster"
@@ -148,7 +148,7 @@ def test_a_model_that_was_trained_on_clusters_says_so_and_is_the_twins(embedded:
 def test_the_first_embedding_stays_the_one_that_neighbours_are_looked_for_in(embedded: Path, tmp_path: Path) -> None:
     root = reweight(embedded, tmp_path / "run", 1, embedding="first")
     made = context(root, 1, embedding="first")
-    (lane,) = made.run.lanes(made.config)
+    (lane,) = made.lanes()
     affinity.main(made, lane, 2)  # there is no model-1
     names = [[part.name for part in ingested.manifest(root, f"reweighted-{t}/test").parts] for t in (1, 2)]
     assert names[0] == names[1]
@@ -160,6 +160,6 @@ def test_users_have_no_input_space_to_look_for_neighbours_in(tmp_path: Path) -> 
     data = {"format": "interactions", "train": str(tmp_path / "train.txt"), "test": str(tmp_path / "test.txt")}
     ingested.run(tmp_path / "run", **data, validation=str(tmp_path / "valid.txt"))
     made = context(tmp_path / "run", 1, kind="rbf")
-    (lane,) = made.run.lanes(made.config)
+    (lane,) = made.lanes()
     with pytest.raises(ConfigError, match="x names the user and nothing else"):
         affinity.main(made, lane, 1)

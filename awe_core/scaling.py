@@ -1,6 +1,7 @@
 """Scaling of x: to length 1 row by row; to mean 0 and variance 1 column by column, as fitted on train; or tf-idf.
 
-Beside what was scaled a constant may stand: Ux + b is then as linear as Ux, and a label can be popular everywhere.
+What was scaled may go on to the space of a kernel (`awe_core.landmarks`). Beside it a constant may stand: Ux + b is as
+linear as Ux, and a label can be popular everywhere.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.examples import Features
+from awe_core.landmarks import Landmarks
 
 Scale = Literal["none", "unit", "sum", "standard", "tf-idf"]
 Columns = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -106,15 +108,24 @@ def combined(parts: Iterable[Moments]) -> Moments:
     return total
 
 
-def scaled(features: Features, scale: Scale, columns: Columns | None, intercept: float = 0.0) -> Features:
+def scaled(
+    features: Features,
+    scale: Scale,
+    columns: Columns | None,
+    landmarks: Landmarks | None = None,
+    intercept: float = 0.0,
+) -> Features:
     """Rows of x as `scale` says, by the columns as fitted on train where it is one of `FITTED`.
 
-    Where `intercept` is not 0 it stands in one more column, the last.
+    What was scaled is then mapped by the landmarks, where there are some. Where `intercept` is not 0 it stands in one
+    more column, the last.
     """
     if columns is not None:
         features = standard(features, *columns)
     if scale in LENGTHS:
         features = unit_length(features, LENGTHS[scale])
+    if landmarks is not None:
+        features = landmarks.map(features)
     return with_constant(features, intercept) if intercept else features
 
 

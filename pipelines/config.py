@@ -83,6 +83,13 @@ class Data(Section):
     intercept: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="value of a constant beside x, after scaling; 0 is none"
     )
+    landmarks: int = Field(
+        0, ge=0, le=10_000, description="rows of train by which x is mapped to the space of an RBF kernel; 0 is none"
+    )
+    components: Positive = Field(500, description="of x in that space: the most that landmarks make")
+    gamma: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="γ of that kernel, in 1 / the median of the landmarks' d²"
+    )
     hierarchy: str | None = Field(None, description="TSV of label and parent, for sibling precision")
     min_rating: float | None = Field(None, description="ratings below it are no positives")
     max_rejects: float = Field(0.001, ge=0, le=1, description="fraction of refused rows that stops the run")
@@ -289,6 +296,11 @@ class Config(Section):
             raise ValueError("data.train is missing: name the training files")
         if self.data.hold_out and not any(isinstance(part, float) for part in (self.data.validation, self.data.test)):
             raise ValueError("data.hold_out takes items from train, and validation and test have files; leave it out")
+        if self.data.landmarks and self.data.components > self.data.landmarks:
+            raise ValueError(
+                f"data.components = {self.data.components} are more than data.landmarks = {self.data.landmarks} make; "
+                "lower one or raise the other"
+            )
         neighbours = self.affinity.n * self.data.block_rows * 16
         if neighbours > ELEMENT_BYTES:
             raise ValueError(

@@ -1,6 +1,6 @@
 """Ingest: raw files become examples, as two Beam jobs.
 
-    raw files  →  examples/{train,validation,test}, labels, rejects, scaling
+    raw files  →  examples/{train,validation,test}, labels, rejects, scaling, and landmarks with `data.landmarks`
 
 The first job surveys every file, for nothing can be written before the labels, the width of x and the number of parts
 are known. The second reads the rows, refuses what cannot be an example, and sends the others, as arrays, to the writer
@@ -30,6 +30,7 @@ from pipelines.errors import TemplateWritten
 from pipelines.filesystem import BeamFileSystem
 from pipelines.formats.rows import Reject
 from pipelines.ingestion import hierarchy, vocabulary
+from pipelines.ingestion.fit_landmarks import SampleLandmarks, fit_landmarks, fitting_bytes
 from pipelines.ingestion.hierarchy import Hierarchy
 from pipelines.ingestion.raw_files import RawFile, find_files
 from pipelines.ingestion.read_rows import REJECTS, TALLY, MakeUserRows, ReadExamples, ReadPairs
@@ -67,6 +68,8 @@ def settings_of(config: Config) -> dict[str, Any]:
     kept = ("x", "scale", "min_rating", "max_rejects", "rows_per_part", "block_rows")
     held = {} if data.hold_out is None else {"hold_out": data.hold_out}
     beside = {"intercept": data.intercept} if data.intercept else {}
+    if data.landmarks:
+        beside |= {key: getattr(data, key) for key in ("landmarks", "components", "gamma")}
     return {"seed": config.run.seed, **fractions, **held, **beside, **{key: getattr(data, key) for key in kept}}
 
 
@@ -84,10 +87,12 @@ class Datasets:
     labels: DatasetPlan
     rejects: DatasetPlan
     scaling: DatasetPlan
+    landmarks: DatasetPlan | None
 
     @property
     def all(self) -> tuple[DatasetPlan, ...]:
-        return (*self.examples, self.labels, self.rejects, self.scaling)
+        others = (self.labels, self.rejects, self.scaling)
+        return (*self.examples, *others, *([self.landmarks] if self.landmarks else []))
 
 
 SCALING_SCHEMA = pa.schema(
@@ -99,20 +104,23 @@ SCALING_SCHEMA = pa.schema(
 def plan_datasets(run: RunDirectory, recipe: str, plan: Plan, config: Config) -> Datasets:
     """Schemas, numbers of parts and facts of all that is written."""
     x = None if plan.users is None else config.data.x
-    intercept = config.data.intercept
-    d = plan.d + bool(intercept)
+    data, intercept = config.data, config.data.intercept
+    mapped = {"raw": {"dimension": plan.d, "sparse": plan.sparse}} if data.landmarks else {}
+    d = (data.components if data.landmarks else plan.d) + bool(intercept)
+    sparse = plan.sparse and not data.landmarks
     facts = {
         "dimension": d,
-        "sparse": plan.sparse,
+        "sparse": sparse,
         "labels": plan.label_count,
         "key": plan.keyed,
         "one_hot": x == "user",
         "history": x == "history",
         "block_rows": config.data.block_rows,
         **({"intercept": intercept} if intercept else {}),
+        **mapped,
         **({"refit": True} if plan.parts[EXAMPLES.index(REFIT)] else {}),
     }
-    schema = tables.examples(d, plan.sparse, plan.keyed)
+    schema = tables.examples(d, sparse, plan.keyed)
     examples = tuple(
         DatasetPlan(run.examples(name), recipe, schema, parts, facts)
         for name, parts in zip(EXAMPLES, plan.parts, strict=True)
@@ -123,6 +131,9 @@ def plan_datasets(run: RunDirectory, recipe: str, plan: Plan, config: Config) ->
         DatasetPlan(run.labels, recipe, tables.labels(), 1, {"labels": plan.label_count}),
         DatasetPlan(run.rejects, recipe, tables.rejects(), 1),
         DatasetPlan(run.scaling, recipe, SCALING_SCHEMA, 1, {"scale": config.data.scale, "sparse": plan.sparse}),
+        DatasetPlan(run.landmarks, recipe, tables.landmarks(plan.d, plan.sparse, data.components), 1)
+        if data.landmarks
+        else None,
     )
 
 
@@ -139,7 +150,8 @@ class Ingest(beam.PTransform):
     def worker_bytes(self) -> int:
         """What a worker holds: the rows of a part, gathered, in order and as Arrow, and the lists of names."""
         row = 8 * _SPARSE_ENTRIES if self._plan.sparse else 4 * self._plan.d
-        return 4 * row * self._config.data.rows_per_part + 100 * self._plan.label_count
+        of_part = 4 * row * self._config.data.rows_per_part + 100 * self._plan.label_count
+        return of_part + fitting_bytes(self._config.data, self._plan.d)
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         pipeline = begin.pipeline
@@ -152,12 +164,15 @@ class Ingest(beam.PTransform):
             | "gather parts' rows" >> beam.GroupByKey()
         )
         columns = self._fit(grouped)
+        fitted = self._fit_landmarks(grouped, columns)
         write = WritePart(self._fs, self._plan, self._datasets.examples, self._config)
+        sides = {"columns": columns, "landmarks": fitted}
         written = grouped | "write parts" >> beam.ParDo(
-            write, *([] if columns is None else [AsSingleton(columns)])
+            write, **{name: AsSingleton(side) for name, side in sides.items() if side is not None}
         ).with_outputs(REJECTS, TALLY, COUNTS, main="parts")
         refused = self._write_rejects(pipeline, [*rejects, written[REJECTS]])
         others = [refused["parts"], *self._write_others(pipeline, written[COUNTS], columns)]
+        others += [] if fitted is None else [fitted]
         all_tallies = [*tallies, written[TALLY], refused[TALLY]] | "join tallies" >> beam.Flatten()
         # The commit waits for this check: a run with too many rejects replaces nothing.
         checked = (
@@ -204,6 +219,17 @@ class Ingest(beam.PTransform):
         parts = grouped | "moments of train parts" >> beam.ParDo(FitScaling(self._plan))
         one = grouped.pipeline | "one scaling" >> beam.Create([None])
         return one | "join moments" >> beam.Map(fitted_columns, AsList(parts), scale)
+
+    def _fit_landmarks(self, grouped: beam.PCollection, columns: beam.PCollection | None) -> beam.PCollection | None:
+        data, dataset = self._config.data, self._datasets.landmarks
+        if dataset is None:
+            return None
+        sampled = grouped | "sample landmarks" >> beam.ParDo(SampleLandmarks(self._plan, data.landmarks))
+        one = grouped.pipeline | "one map" >> beam.Create([None])
+        scaling = None if columns is None else AsSingleton(columns)
+        return one | "fit landmarks" >> beam.Map(
+            fit_landmarks, AsList(sampled), scaling, self._fs, dataset, data, self._config.run.seed
+        )
 
     def _write_rejects(self, pipeline: beam.Pipeline, rejects: list[beam.PCollection]) -> Any:
         none = pipeline | "no rejects" >> beam.Create([(0, list[Reject]())], reshuffle=False)
@@ -288,6 +314,7 @@ def main(context: Context, splits: Sequence[str] = tables.SPLITS) -> None:
         written.append(REFIT)
     recipe = recipe_of("ingest", VERSION, settings, inputs_of(files, tree))
     directories = [*map(run.examples, written), run.labels, run.rejects, run.scaling]
+    directories += [run.landmarks] if config.data.landmarks else []
     if all(is_current(fs, directory, recipe) for directory in directories):
         log.info("examples are up to date, skipped")
         return
@@ -314,7 +341,8 @@ def _tell(context: Context, plan: Plan, counted: Mapping[str, Any]) -> None:
         found += [f"{log.so_many(counted['pairs_repeated'], 'pair')} repeated"]
     log.info(", ".join(found))
     examples = context.examples("train").facts
-    if context.config.data.scale == "standard" and not examples["sparse"] and not context.config.data.intercept:
+    data = context.config.data
+    if data.scale == "standard" and not examples["sparse"] and not (data.intercept or data.landmarks):
         as_long = round(math.sqrt(examples["dimension"]))
         log.info(f"every column of x has mean 0: with --data.intercept={as_long} labels could be popular everywhere")
     directory = context.run.labels

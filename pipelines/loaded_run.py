@@ -18,9 +18,11 @@ from awe_core.affinity import LabelsById
 from awe_core.annotator import Annotations, Annotator, Weighing
 from awe_core.examples import Features
 from awe_core.knn import prepare
+from awe_core.landmarks import Landmarks
 from awe_core.scaling import FITTED, Columns, Scale, scaled
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
+from pipelines.landmarks import load_landmarks
 from pipelines.models import gate_of
 from pipelines.neighbour_space import space_of
 from pipelines.process_cache import ProcessCache
@@ -45,6 +47,7 @@ class LoadedRun:
     facts : of the run's examples: dimension, sparse, history, intercept.
     scale : `data.scale` of the run.
     scaling : what `scale` does to the columns of x, where it was fitted on train.
+    landmarks : by which what was scaled is mapped, where there are some.
     """
 
     annotator: Annotator
@@ -52,25 +55,27 @@ class LoadedRun:
     facts: dict[str, Any]
     scale: Scale
     scaling: Columns | None
+    landmarks: Landmarks | None
 
     @property
     def dimension(self) -> int:
-        """Of rows as they stand in the data, which have no intercept."""
+        """Of rows as they stand in the data, not yet mapped and without an intercept."""
         return raw_dimension(self.facts)
 
     @property
     def sparse(self) -> bool:
-        return bool(self.facts["sparse"])
+        """Whether rows in the data are."""
+        return bool(self.facts.get("raw", self.facts)["sparse"])
 
     def annotate(self, raw: Features, k: int) -> Annotations:
         """The k best labels of rows as they stand in the data, float32 [rows, d]; of a history none that is in it."""
-        features = scaled(raw, self.scale, self.scaling, self.facts.get("intercept", 0.0))
+        features = scaled(raw, self.scale, self.scaling, self.landmarks, self.facts.get("intercept", 0.0))
         return self.annotator.annotate(features, k, seen=features if self.facts["history"] else None)
 
 
 def raw_dimension(facts: Mapping[str, Any]) -> int:
     """d of the raw data, by the facts of the examples that were made from them."""
-    return int(facts["dimension"]) - bool(facts.get("intercept"))
+    return int(facts["raw"]["dimension"] if "raw" in facts else facts["dimension"] - bool(facts.get("intercept")))
 
 
 def load(root: str, iteration: int) -> LoadedRun:
@@ -96,7 +101,16 @@ def _load(run: ExistingRun) -> LoadedRun:
     weighing = _weighing(run) if run.iteration else None
     facts, scale = dict(run.context.examples("train").facts), run.config.data.scale
     scaling = _scaling(run) if scale in FITTED else None
-    return LoadedRun(Annotator(run.model(run.iteration), weighing), run.labels.names, facts, scale, scaling)
+    landmarks = _landmarks(run) if "raw" in facts else None
+    return LoadedRun(Annotator(run.model(run.iteration), weighing), run.labels.names, facts, scale, scaling, landmarks)
+
+
+def _landmarks(run: ExistingRun) -> Landmarks:
+    """As ingest fitted them on train."""
+    directory = run.context.run.landmarks
+    manifest = read_manifest(run.context.fs, directory, "ingest")
+    d = raw_dimension(run.context.examples("train").facts)
+    return load_landmarks(run.context.fs, directory, manifest.parts[0], d)
 
 
 def _weighing(run: ExistingRun) -> Weighing:

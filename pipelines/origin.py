@@ -63,7 +63,8 @@ def begin_with(
     Labels are matched by name. Features are by their number, so that a data set may have more of them but not others;
     those of a history stand for labels and are matched with them.
 
-    Raises DataError where the origin has another D, or more features than there are.
+    Raises DataError where the origin has another D, or more features than there are, ConfigError where x was mapped by
+    landmarks.
     """
     model = load_model(fs, origin.directory, origin.model, warm=True)
     known = read_labels(fs, origin.labels_directory, origin.labels).names
@@ -71,6 +72,11 @@ def begin_with(
     labels = matched(names, known)
     dimension, before = int(facts["dimension"]), model.U.shape[0]
     constant, constant_before = bool(facts.get("intercept")), bool(origin.model.facts.get("intercept"))
+    if "raw" in facts or "landmarks" in origin.model.facts:
+        raise ConfigError(
+            f"train.init_from: {origin.directory}: with data.landmarks the features of two runs are not the same; "
+            "train from scratch"
+        )
     if facts["history"]:
         features = labels
     elif before - constant_before <= dimension - constant:

@@ -115,6 +115,10 @@ class RunDirectory:
     def scaling(self) -> str:
         return self.path("scaling")
 
+    @property
+    def landmarks(self) -> str:
+        return self.path("landmarks")
+
     def lanes(self, config: Config, users: bool) -> Iterator[Lane]:
         """The lanes in the order in which they have to run; `users` says whether that is who the examples are.
 

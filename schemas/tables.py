@@ -60,6 +60,12 @@ def labels() -> pa.Schema:
     )
 
 
+def landmarks(dimension: int, sparse: bool, components: int) -> pa.Schema:
+    """Rows of train, scaled, by which x is mapped to the space of a kernel, and the map; γ is the same in every row."""
+    projection = _required("projection", pa.list_(pa.float64(), components))
+    return pa.schema([*_feature_fields(dimension, sparse), projection, _required("gamma", pa.float64())])
+
+
 def embeddings(dimension: int) -> pa.Schema:
     """Ux of every example, and its labels: all that the join and the affinity read."""
     return pa.schema(

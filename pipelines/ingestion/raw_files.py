@@ -126,6 +126,10 @@ def _check_keys(config: Config, files: Sequence[RawFile]) -> None:
             raise ConfigError(
                 f"data.intercept: {file.path} holds interactions; how popular an item is, train.label_bias says there"
             )
+        if data.landmarks and file.has_interactions:
+            raise ConfigError(
+                f"data.landmarks: {file.path} holds interactions, and x is who the user is or what he has; leave it out"
+            )
         if data.x != "user" and not file.has_interactions:
             raise ConfigError(
                 f"data.x = {data.x}: {file.path} has no interactions (its format is {file.format}); remove that key"

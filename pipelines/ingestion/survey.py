@@ -44,6 +44,7 @@ class Plan:
     labels, users : paths of the lists and tokens of their content; users is None without interactions.
     label_count : length of the label list.
     rows : rows that were surveyed, the refused ones included.
+    train_rows : of them, those that fall to train.
     parts : number of parts of each of `tables.EXAMPLES`; none of one that is left out.
     survey : directory of the surveys.
     """
@@ -57,6 +58,7 @@ class Plan:
     users: tuple[str, str] | None
     label_count: int
     rows: int
+    train_rows: int
     parts: tuple[int, ...]
     survey: str
 
@@ -184,6 +186,7 @@ def make_plan(
         users=_saved(fs, fs.join(directory, "users.json"), users) if files[0].has_interactions else None,
         label_count=len(labels),
         rows=rows,
+        train_rows=split_rows[0],
         parts=tuple(
             part_count(rows_of[name], config.data.rows_per_part) if name in rows_of else 0 for name in tables.EXAMPLES
         ),

@@ -24,6 +24,7 @@ from pipelines.ingestion.read_rows import TALLY, PartKey, rejects_tagged
 from pipelines.ingestion.reconcile import Tally, place
 from pipelines.ingestion.survey import Plan
 from pipelines.ingestion.user_rows import REFIT, TRAIN
+from pipelines.landmarks import load_landmarks
 from schemas import tables
 from schemas.parts import Part, PartWriter
 
@@ -95,13 +96,17 @@ class WritePart(beam.DoFn):
         return {"files": len(plan.files), "rows": plan.rows, "labels": plan.label_count, "d": plan.d}
 
     def process(
-        self, group: tuple[PartKey, Iterable[ExampleRows | None]], columns: Columns | None = None
+        self,
+        group: tuple[PartKey, Iterable[ExampleRows | None]],
+        columns: Columns | None = None,
+        landmarks: tuple[str, Part] | None = None,
     ) -> Iterator[Any]:
         (split, part), pieces = group
         dataset = self._datasets[split]
         rows, rejects = joined_part(pieces, self._plan, self._plan.rule.seed)
         with counters.kernel("write_part"):
-            rows = rows.with_features(scaled(rows.features, self._data.scale, columns, self._data.intercept))
+            φ = None if landmarks is None else load_landmarks(self._fs, *landmarks, self._plan.d)
+            rows = rows.with_features(scaled(rows.features, self._data.scale, columns, φ, self._data.intercept))
             with PartWriter(self._fs, dataset.directory, part, dataset.schema) as writer:
                 for table in tables_of(rows, self._data.block_rows):
                     writer.write(table)

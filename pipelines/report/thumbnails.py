@@ -22,7 +22,7 @@ _SIDE = 8
 
 def thumbnails(run: ExistingRun, shown: ShownSplit, rows: Sequence[int]) -> dict[int, str]:
     """Pictures of some of the split's first rows as data URIs, by row; none where x is no image."""
-    if run.config.data.format != "digits" or run.config.data.scale == "standard":
+    if run.config.data.format != "digits" or run.config.data.scale == "standard" or run.config.data.landmarks:
         return {}
     facts = run.context.examples(shown.name).facts
     table = shown.examples(max(rows) + 1, ["features"])

@@ -1,0 +1,77 @@
+"""The landmarks of train: sampled from its gathered parts, fitted in one place.
+
+parts of train  →  sample, of m rows and a few  →  φ  →  RUN/landmarks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from awe_core.arrangement import block_slices
+from awe_core.examples import Features
+from awe_core.landmarks import Landmarks, in_sample
+from awe_core.scaling import Columns, scaled
+from pipelines import counters
+from pipelines.config import Data
+from pipelines.dataset_writer import DatasetPlan
+from pipelines.ingestion.example_rows import ExampleRows
+from pipelines.ingestion.read_rows import PartKey
+from pipelines.ingestion.survey import Plan
+from pipelines.ingestion.user_rows import TRAIN
+from pipelines.ingestion.write_parts import joined_part
+from pipelines.landmarks import write_landmarks
+from schemas.errors import DataError
+from schemas.filesystem import FileSystem
+from schemas.parts import Part
+
+Sample = tuple[NDArray[np.int64], Features]
+"""Ids, int64 [rows], and their x."""
+
+_ROWS = 1024
+"""Of an element."""
+
+
+def fitting_bytes(data: Data, d: int) -> int:
+    """What fitting holds: three matrices of landmarks × landmarks, and the landmarks."""
+    return 8 * data.landmarks * (3 * data.landmarks + d)
+
+
+class SampleLandmarks(beam.DoFn):
+    """((split, part), its rows) → those of train that may be landmarks, a few at a time."""
+
+    def __init__(self, plan: Plan, count: int) -> None:
+        self._plan, self._count = plan, count
+
+    def process(self, group: tuple[PartKey, Iterable[ExampleRows | None]]) -> Iterator[Sample]:
+        (split, _), pieces = group
+        if split != TRAIN:
+            return
+        rows, _ = joined_part(pieces, self._plan, self._plan.rule.seed)
+        chosen = in_sample(self._plan.rule.seed, rows.ids, self._count, self._plan.train_rows)
+        ids, features = rows.ids[chosen], rows.features[np.flatnonzero(chosen)]
+        for some in block_slices(len(ids), _ROWS):
+            yield ids[some], features[some]
+
+
+def fit_landmarks(
+    _: None, samples: list[Sample], columns: Columns | None, fs: FileSystem, dataset: DatasetPlan, data: Data, seed: int
+) -> tuple[str, Part]:
+    """Fit φ on the sample, and write it: a row a landmark."""
+    ids = np.concatenate([ids for ids, _ in samples] or [np.zeros(0, np.int64)])
+    try:
+        if len(ids) < data.components:
+            raise ValueError(f"{len(ids):,} rows make {len(ids):,} components at the most, not {data.components:,}")
+        parts = [features for _, features in samples]
+        x = sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts)
+        with counters.kernel("landmarks"):
+            fitted = Landmarks.fit(
+                seed, ids, scaled(x, data.scale, columns), data.landmarks, data.components, data.gamma
+            )
+    except ValueError as error:
+        raise DataError(f"data.landmarks: {error}; lower data.components, or leave data.landmarks out") from error
+    return dataset.directory, write_landmarks(fitted, fs, dataset)

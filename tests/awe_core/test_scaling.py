@@ -58,7 +58,7 @@ def test_tf_idf_is_that_of_scikit_learn(x: np.ndarray) -> None:
 def test_a_constant_stands_beside_what_was_scaled(x: np.ndarray, value: float) -> None:
     alone = scaled(x, "unit", None)
     for features in (x, sp.csr_matrix(x)):
-        beside = scaled(features, "unit", None, value)
+        beside = scaled(features, "unit", None, intercept=value)
         dense = beside.toarray() if sp.issparse(beside) else beside
         assert dense.dtype == np.float32
         np.testing.assert_allclose(dense[:, :-1], alone, rtol=1e-5)

@@ -116,6 +116,11 @@ def test_interactions_and_examples_do_not_go_together(tmp_path: Path) -> None:
             {"train": "a", "format": "interactions", "intercept": 1},
             r"data\.intercept: .*a holds inter",
         ),
+        (
+            "1 2 3\n1 5 6\n",
+            {"train": "a", "format": "interactions", "landmarks": 500},
+            r"data\.landmarks: .*a holds inter",
+        ),
         (None, {"format": "digits", "x": "history"}, r"data\.x = history: digits has no interactions"),
         ("1 0:1\n", {"train": "a", "min_rating": 3}, r"data\.min_rating: .*a has no ratings"),
         ("1 2 3\n1 5 6\n", {"train": "a", "format": "interactions", "min_rating": 3}, "a has no ratings"),

@@ -21,7 +21,7 @@ CUTOFFS = (1, 3)
 """k of the P@k that two methods are compared by."""
 
 _SETTINGS = {
-    "data": ("scale", "intercept", "x", "hold_out"),
+    "data": ("scale", "landmarks", "components", "gamma", "intercept", "x", "hold_out"),
     "train": tuple(Train.model_fields),
     "affinity": tuple(Affinity.model_fields),
 }

@@ -38,7 +38,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("--affinity.shards=3", "--direct_num_workers=4"),
         ("--affinity.shards=16", "--direct_num_workers=4"),
-        ("--affinity.shards=3", "--runner=multi-processing", "--direct_num_workers=2"),
     ],
     ids=lambda how: " ".join(how),
 )
@@ -52,6 +51,20 @@ def test_shards_and_workers_do_not_change_a_byte(reference: Path, tmp_path: Path
     ):
         assert found == {key: expected[key] for key in found}
     assert len(parts(run)) == 6 + 3 + 3 + 8 + 6  # examples and their like, embeddings, reweighted, predictions
+
+
+def test_workers_that_are_processes_do_not_change_a_byte(reference: Path, tmp_path: Path) -> None:
+    """Of the join's stages: every job starts its processes anew, which takes longer than its work."""
+    run = tmp_path / "run"
+    shutil.copytree(reference, run)
+    made = ("embeddings-0", "reweighted-1", "predictions-1/awe")
+    for directory in made:
+        shutil.rmtree(run / directory)
+    processes = ("--runner=multi-processing", "--direct_num_workers=2", "--affinity.shards=3")
+    awe("run", f"--run={run}", *DIGITS, *processes)
+    found = {key: names for key, names in parts(run).items() if key.startswith(made)}
+    assert len(found) == 3 + 3 + 2
+    assert found == {key: parts(reference)[key] for key in found}
 
 
 def test_the_beam_side_does_the_work_in_blocks_shards_and_workers(reference: Path, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ KINDS = {
     "predictions-1/awe/validation": "predictions",
     "annotated": "annotations",
     "near/train": "neighbours",
+    "mapped/landmarks": "landmarks",
 }
 
 
@@ -46,11 +47,13 @@ def library(name: str) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def run(hostile_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run, with annotations, neighbours and exports beside it."""
+    """The run, with annotations, neighbours, exports and examples that were mapped by landmarks beside it."""
     folder = tmp_path_factory.mktemp("beside")
     write_rows(folder / "new.npz", 50, 1, HOSTILE, labelled=False)
     cli.main(["annotate", f"--run={hostile_run}", f"--input={folder / 'new.npz'}", f"--output={folder / 'annotated'}"])
     cli.main(["knn", f"--base={hostile_run / 'embeddings-0' / 'train'}", f"--output={folder / 'near'}", "--n=3"])
+    mapped = ("--data.landmarks=20", "--data.components=5")
+    cli.main(["ingest", f"--run={folder / 'mapped'}", f"--data.train={hostile_run.parent / 'rows.npz'}", *mapped])
     for path in hostile_run.iterdir():
         (folder / path.name).symlink_to(path)
     return folder

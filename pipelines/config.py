@@ -87,14 +87,19 @@ class Data(Section):
         0, ge=0, le=10_000, description="rows of train by which x is mapped to the space of an RBF kernel; 0 is none"
     )
     components: Positive = Field(500, description="of x in that space: the most that landmarks make")
-    gamma: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="γ of that kernel, in 1 / the median of the landmarks' d²"
-    )
+    gamma: float = Field(1.0, ge=1e-3, le=1e3, description="γ of that kernel, in 1 / the median of the landmarks' d²")
     hierarchy: str | None = Field(None, description="TSV of label and parent, for sibling precision")
     min_rating: float | None = Field(None, description="ratings below it are no positives")
     max_rejects: float = Field(0.001, ge=0, le=1, description="fraction of refused rows that stops the run")
     rows_per_part: Positive = Field(16384, description="rows of a part, at the most about")
     block_rows: Positive = Field(1024, description="rows of a block")
+
+    @field_validator("landmarks")
+    @classmethod
+    def _makes_a_distance(cls, landmarks: int) -> int:
+        if landmarks == 1:
+            raise ValueError("must be 0, or 2 and more: the kernel's width is a distance between landmarks")
+        return landmarks
 
     @field_validator("intercept")
     @classmethod

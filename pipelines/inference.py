@@ -1,7 +1,7 @@
 """A run's model in somebody else's Beam pipeline: a handler for `RunInference`, and `Annotate` for dictionaries.
 
-Elements are rows of x as they stand in the data; the run's scaling is applied. A worker process holds the run once
-(`pipelines.loaded_run`), and a batch.
+Elements are rows of x as they stand in the data; what ingest does to x is done to them. A worker process holds the run
+once (`pipelines.loaded_run`), and a batch.
 """
 
 from __future__ import annotations

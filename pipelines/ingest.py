@@ -105,7 +105,7 @@ def plan_datasets(run: RunDirectory, recipe: str, plan: Plan, config: Config) ->
     """Schemas, numbers of parts and facts of all that is written."""
     x = None if plan.users is None else config.data.x
     data, intercept = config.data, config.data.intercept
-    mapped = {"raw": {"dimension": plan.d, "sparse": plan.sparse}} if data.landmarks else {}
+    mapped = {"mapped_from": {"dimension": plan.d, "sparse": plan.sparse}} if data.landmarks else {}
     d = (data.components if data.landmarks else plan.d) + bool(intercept)
     sparse = plan.sparse and not data.landmarks
     facts = {
@@ -148,10 +148,14 @@ class Ingest(beam.PTransform):
 
     @property
     def worker_bytes(self) -> int:
-        """What a worker holds: the rows of a part, gathered, in order and as Arrow, and the lists of names."""
+        """What a worker holds: the rows of a part, gathered, in order and as Arrow, and the lists of names; with
+        landmarks the mapped rows too, or what fitting holds, which is another task.
+        """
+        data = self._config.data
         row = 8 * _SPARSE_ENTRIES if self._plan.sparse else 4 * self._plan.d
-        of_part = 4 * row * self._config.data.rows_per_part + 100 * self._plan.label_count
-        return of_part + fitting_bytes(self._config.data, self._plan.d)
+        mapped = 3 * 4 * data.components if data.landmarks else 0
+        of_part = (4 * row + mapped) * data.rows_per_part + 100 * self._plan.label_count
+        return of_part + (fitting_bytes(data, self._plan, row) if data.landmarks else 0)
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         pipeline = begin.pipeline

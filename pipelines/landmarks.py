@@ -22,12 +22,12 @@ _LOADED: ProcessCache[Landmarks] = ProcessCache(1)
 def write_landmarks(fitted: Landmarks, fs: FileSystem, dataset: DatasetPlan) -> Part:
     """Write a map that was fitted."""
     with PartWriter(fs, dataset.directory, 0, dataset.schema) as writer:
-        for some in block_slices(fitted.rows.shape[0], _BLOCK_ROWS):
+        for some in block_slices(fitted.points.shape[0], _BLOCK_ROWS):
             projection = pa.array(fitted.projection[some].ravel())
             writer.write(
                 pa.table(
                     {
-                        **convert.feature_arrays(fitted.rows[some].astype(np.float32)),
+                        **convert.feature_arrays(fitted.points[some]),
                         "projection": pa.FixedSizeListArray.from_arrays(projection, fitted.dimension),
                         "gamma": np.full(some.stop - some.start, fitted.gamma),
                     },
@@ -48,7 +48,7 @@ def _load(fs: FileSystem, directory: str, part: Part, d: int) -> Landmarks:
     rows = [convert.features(table, d, where) for table, where in blocks]
     projection = [table.column("projection").combine_chunks() for table, _ in blocks]
     return Landmarks(
-        (sp.vstack(rows, format="csr") if sp.issparse(rows[0]) else np.concatenate(rows)).astype(np.float64),
+        sp.vstack(rows, format="csr") if sp.issparse(rows[0]) else np.concatenate(rows),
         np.concatenate([column.flatten().to_numpy().reshape(len(column), -1) for column in projection]),
         float(blocks[0][0].column("gamma")[0].as_py()),
     )

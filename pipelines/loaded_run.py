@@ -44,7 +44,7 @@ class LoadedRun:
     ----------
     annotator : models, and base with its labels.
     names : of the labels.
-    facts : of the run's examples: dimension, sparse, history, intercept.
+    facts : of the run's examples: dimension, sparse, history, intercept, mapped_from.
     scale : `data.scale` of the run.
     scaling : what `scale` does to the columns of x, where it was fitted on train.
     landmarks : by which what was scaled is mapped, where there are some.
@@ -65,7 +65,7 @@ class LoadedRun:
     @property
     def sparse(self) -> bool:
         """Whether rows in the data are."""
-        return bool(self.facts.get("raw", self.facts)["sparse"])
+        return bool(self.facts.get("mapped_from", self.facts)["sparse"])
 
     def annotate(self, raw: Features, k: int) -> Annotations:
         """The k best labels of rows as they stand in the data, float32 [rows, d]; of a history none that is in it."""
@@ -75,7 +75,9 @@ class LoadedRun:
 
 def raw_dimension(facts: Mapping[str, Any]) -> int:
     """d of the raw data, by the facts of the examples that were made from them."""
-    return int(facts["raw"]["dimension"] if "raw" in facts else facts["dimension"] - bool(facts.get("intercept")))
+    if "mapped_from" in facts:
+        return int(facts["mapped_from"]["dimension"])
+    return int(facts["dimension"]) - bool(facts.get("intercept"))
 
 
 def load(root: str, iteration: int) -> LoadedRun:
@@ -101,14 +103,16 @@ def _load(run: ExistingRun) -> LoadedRun:
     weighing = _weighing(run) if run.iteration else None
     facts, scale = dict(run.context.examples("train").facts), run.config.data.scale
     scaling = _scaling(run) if scale in FITTED else None
-    landmarks = _landmarks(run) if "raw" in facts else None
+    landmarks = _landmarks(run) if "mapped_from" in facts else None
     return LoadedRun(Annotator(run.model(run.iteration), weighing), run.labels.names, facts, scale, scaling, landmarks)
 
 
 def _landmarks(run: ExistingRun) -> Landmarks:
-    """As ingest fitted them on train."""
+    """As ingest fitted them on train. Raises DataError where they are not those that the model was trained with."""
     directory = run.context.run.landmarks
     manifest = read_manifest(run.context.fs, directory, "ingest")
+    if manifest.fingerprint != run.described(run.iteration).facts.get("landmarks"):
+        raise DataError(f"{directory}: the model was trained with other landmarks; run 'awe run' again")
     d = raw_dimension(run.context.examples("train").facts)
     return load_landmarks(run.context.fs, directory, manifest.parts[0], d)
 

@@ -72,7 +72,7 @@ def begin_with(
     labels = matched(names, known)
     dimension, before = int(facts["dimension"]), model.U.shape[0]
     constant, constant_before = bool(facts.get("intercept")), bool(origin.model.facts.get("intercept"))
-    if "raw" in facts or "landmarks" in origin.model.facts:
+    if "mapped_from" in facts or "landmarks" in origin.model.facts:
         raise ConfigError(
             f"train.init_from: {origin.directory}: with data.landmarks the features of two runs are not the same; "
             "train from scratch"

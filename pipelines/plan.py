@@ -109,6 +109,7 @@ def _counts_of(fs: BeamFileSystem, root: str) -> dict[str, Any]:
         "refit_rows": None if together is None else together.rows,
         "dimension": int(train.facts["dimension"]),
         "nonzeros": values if train.facts["sparse"] else None,
+        **_mapping(config, train.facts),
         "D": settings.D,
         "labels": int(train.facts["labels"]),
         "labels_a_row": labels,
@@ -116,6 +117,13 @@ def _counts_of(fs: BeamFileSystem, root: str) -> dict[str, Any]:
         **({} if surveyed is None else {"files": surveyed["counters"]["files_surveyed"]}),
         **_settings(config),
     }
+
+
+def _mapping(config: Config, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """By how many landmarks x was mapped, and from how many columns."""
+    if "mapped_from" not in facts:
+        return {}
+    return {"landmarks": config.data.landmarks, "mapped_from": float(facts["mapped_from"]["dimension"])}
 
 
 def _counts_of_affinity(fs: BeamFileSystem, root: str) -> dict[str, Any]:

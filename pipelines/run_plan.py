@@ -112,6 +112,7 @@ class Run:
     every_label : whether awe and gxf rank labels without affinity too, as with `affinity.bias`.
     methods : that rank, of all iterations.
     candidates_found : labels that a row has an affinity to, where a run has counted them.
+    landmarks, mapped_from : m, and the numbers of a row of x before it was mapped to d of a kernel; 0 where it was not.
     """
 
     train: int
@@ -145,6 +146,8 @@ class Run:
     methods: tuple[str, ...] = ("popularity", "knn", "ridge", "wsabie", "knn-embedding", "gxf", "awe")
     candidates_found: float | None = None
     text: bool = False
+    landmarks: int = 0
+    mapped_from: float = 0.0
 
     @property
     def lanes(self) -> tuple[Run, ...]:
@@ -348,13 +351,15 @@ def _together(lanes: Sequence[StagePlan]) -> StagePlan:
 
 def _ingest(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     """Raw files are taken to be as large as the examples; they are surveyed, then read again for the rows of parts, by
-    Python: threads of one process take turns. It has the first job of all.
+    Python: threads of one process take turns. It has the first job of all. With landmarks K has m² float64, of which
+    fitting holds three, and some m³ operations; a row is 2m(x + d) more.
     """
     size = run.rows * run.example_bytes
-    part = _GATHERED_COPIES * min(run.rows, run.rows_per_part) * run.example_bytes
+    part = _GATHERED_COPIES * min(run.rows, run.rows_per_part) * run.example_bytes + 24 * run.landmarks**2
+    mapping = float(run.landmarks) ** 3 + 2 * run.rows * run.landmarks * (run.mapped_from + run.dimension)
     at_once = 1 if cluster.in_process else run.files
     parsed = _SECONDS_A_LINE + _SECONDS_A_WORD * (run.width + run.labels_a_row) if run.text else 0.0
-    stage = _stage("ingest", 2, 0.0, size, 2 * size, size, part, cluster, speeds, at_once, run.rows * parsed)
+    stage = _stage("ingest", 2, mapping, size, 2 * size, size, part, cluster, speeds, at_once, run.rows * parsed)
     return replace(stage, seconds=stage.seconds + speeds.first_seconds)
 
 

@@ -138,7 +138,7 @@ def spent(context: Context, lane: Lane, stage: str) -> Iterator[None]:
 
 def features_facts(manifest: Manifest) -> Mapping[str, Any]:
     """The facts of examples that every dataset aligned with them repeats."""
-    repeated = ("dimension", "sparse", "labels", "key", "one_hot", "history", "block_rows", "intercept", "raw")
+    repeated = ("dimension", "sparse", "labels", "key", "one_hot", "history", "block_rows", "intercept", "mapped_from")
     return {name: manifest.facts[name] for name in repeated if name in manifest.facts}
 
 

@@ -222,7 +222,7 @@ def _train_model(context: Context, lane: Lane, iteration: int) -> None:
             raise DataError(f"{directory}: {error}") from error
         if facts.get("intercept"):
             extra["intercept"] = facts["intercept"]
-        if "raw" in facts:
+        if "mapped_from" in facts:
             extra["landmarks"] = read_manifest(fs, context.run.landmarks, "ingest").fingerprint
         if origin is not None:
             extra["init_from"] = origin.fingerprint

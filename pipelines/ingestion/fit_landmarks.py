@@ -36,9 +36,10 @@ _ROWS = 1024
 """Of an element."""
 
 
-def fitting_bytes(data: Data, d: int) -> int:
-    """What fitting holds: three matrices of landmarks × landmarks, and the landmarks."""
-    return 8 * data.landmarks * (3 * data.landmarks + d)
+def fitting_bytes(data: Data, plan: Plan, row_bytes: int) -> int:
+    """What fitting holds: three matrices of landmarks × landmarks, and the landmarks in float32 and float64."""
+    count = min(data.landmarks, plan.train_rows)
+    return count * (24 * count + 3 * row_bytes)
 
 
 class SampleLandmarks(beam.DoFn):
@@ -62,16 +63,13 @@ def fit_landmarks(
     _: None, samples: list[Sample], columns: Columns | None, fs: FileSystem, dataset: DatasetPlan, data: Data, seed: int
 ) -> tuple[str, Part]:
     """Fit φ on the sample, and write it: a row a landmark."""
-    ids = np.concatenate([ids for ids, _ in samples] or [np.zeros(0, np.int64)])
+    if not samples:
+        raise DataError("data.landmarks: train has no row; leave data.landmarks out")
+    ids, parts = np.concatenate([ids for ids, _ in samples]), [features for _, features in samples]
+    x = scaled(sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts), data.scale, columns)
     try:
-        if len(ids) < data.components:
-            raise ValueError(f"{len(ids):,} rows make {len(ids):,} components at the most, not {data.components:,}")
-        parts = [features for _, features in samples]
-        x = sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts)
         with counters.kernel("landmarks"):
-            fitted = Landmarks.fit(
-                seed, ids, scaled(x, data.scale, columns), data.landmarks, data.components, data.gamma
-            )
+            fitted = Landmarks.fit(seed, ids, x, data.landmarks, data.components, data.gamma)
     except ValueError as error:
-        raise DataError(f"data.landmarks: {error}; lower data.components, or leave data.landmarks out") from error
+        raise DataError(f"data.landmarks: {error}") from error
     return dataset.directory, write_landmarks(fitted, fs, dataset)

@@ -38,6 +38,8 @@ def _data(run: ExistingRun) -> list[tuple[str, str]]:
     refused = find_manifest(run.context.fs, run.context.run.rejects)
     kind = "sparse" if facts["sparse"] else "dense"
     features = "who the user is" if facts["one_hot"] else f"{count(int(facts['dimension']))} features, {kind}"
+    if "mapped_from" in facts:
+        features += f", of an RBF kernel at {count(data.landmarks)} landmarks"
     return [
         ("train files", files or "scikit-learn's digits"),
         ("examples", ", ".join(rows)),

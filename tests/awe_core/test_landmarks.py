@@ -63,8 +63,8 @@ def test_the_order_of_the_sample_changes_no_bit(order: list[int]) -> None:
 
 def test_landmarks_are_the_rows_of_the_smallest_hashes() -> None:
     chosen = np.argsort(hash_ids(5, "landmarks", IDS))[:12]
-    np.testing.assert_array_equal(Landmarks.fit(5, IDS, X, 12, 3, 1.0).rows, X[chosen])
-    assert not np.array_equal(Landmarks.fit(6, IDS, X, 12, 3, 1.0).rows, X[chosen])
+    np.testing.assert_array_equal(Landmarks.fit(5, IDS, X, 12, 3, 1.0).points, X[chosen])
+    assert not np.array_equal(Landmarks.fit(6, IDS, X, 12, 3, 1.0).points, X[chosen])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -80,7 +80,7 @@ def test_sparse_rows_are_mapped_as_dense_ones() -> None:
     sparse = np.where(X > 0.5, X, 0).astype(np.float32)
     dense = Landmarks.fit(0, IDS, sparse, 20, 5, 1.0)
     of_sparse = Landmarks.fit(0, IDS, sp.csr_matrix(sparse), 20, 5, 1.0)
-    assert sp.issparse(of_sparse.rows)
+    assert sp.issparse(of_sparse.points)
     np.testing.assert_allclose(of_sparse.map(sp.csr_matrix(NEW)), dense.map(NEW), rtol=1e-4, atol=1e-5)
 
 
@@ -98,8 +98,25 @@ def test_where_landmarks_are_alike_no_component_is_made_of_rounding() -> None:
     assert not features[:, 20:].any()
 
 
-def test_what_cannot_be_fitted_is_refused() -> None:
-    with pytest.raises(ValueError, match="8 rows make 8 components at the most, not 9"):
-        Landmarks.fit(0, IDS[:8], X[:8], 20, 9, 1.0)
-    with pytest.raises(ValueError, match="half of the pairs of 40 landmarks, or more, have the same x"):
-        Landmarks.fit(0, IDS, np.ones_like(X), 40, 2, 1.0)
+def test_a_column_of_one_large_value_changes_nothing() -> None:
+    def beside(x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.hstack([x, np.full((len(x), 1), 1e8, np.float32)])
+
+    without, far = Landmarks.fit(0, IDS, X, 40, 10, 1.0), Landmarks.fit(0, IDS, beside(X), 40, 10, 1.0)
+    assert far.gamma == pytest.approx(without.gamma)
+    products = (found @ found.T for found in (without.map(NEW), far.map(beside(NEW))))
+    np.testing.assert_allclose(*products, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 8])
+def test_few_rows_are_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=f"^{count} rows of train make no 9 components; lower data.components"):
+        Landmarks.fit(0, IDS[:count], X[:count], 20, 9, 1.0)
+
+
+@pytest.mark.parametrize("d", [3, 50])
+def test_rows_that_are_nearly_all_the_same_are_refused(d: int) -> None:
+    x = np.random.default_rng(2).normal(5, 1, size=(40, d)).astype(np.float32)
+    x[:30] = x[0]
+    with pytest.raises(ValueError, match="half of the pairs of 40 landmarks, or more, have the same x; leave out"):
+        Landmarks.fit(0, IDS, x, 40, 2, 1.0)

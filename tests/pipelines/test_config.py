@@ -53,6 +53,8 @@ def test_the_configurations_that_come_with_it_are_right(path: Path) -> None:
         ("--data.intercept=-1", "data.intercept"),
         ("--data.intercept=1e-50", "data.intercept"),
         ("--data.intercept=1e39", "data.intercept"),
+        ("--data.landmarks=1", "data.landmarks"),
+        ("--data.gamma=1e6", "data.gamma"),
         ("--train.learning_rate=inf", "train.learning_rate"),
         ("--train.optimiser=adam", "train.optimiser"),
         ("--affinity.lambda_x=0", "affinity.lambda_x"),

@@ -225,6 +225,14 @@ def test_text_takes_longer_to_read_than_arrays() -> None:
     assert text[1:] == arrays[1:]
 
 
+def test_landmarks_are_fitted_once_and_met_by_every_row() -> None:
+    cluster, mapped = Cluster(1, 1, 8 * GIB), replace(CIFAR, landmarks=4000, mapped_from=30.0)
+    before, after = (run_plan(run, cluster, Speeds()) for run in (CIFAR, mapped))
+    assert after[0].flops - before[0].flops == 4000**3 + 60_000 * 2 * 4000 * (30 + 474)
+    assert after[0].worker_bytes - before[0].worker_bytes == pytest.approx(24 * 4000**2, rel=1e-6)
+    assert after[1:] == before[1:]
+
+
 def test_only_the_methods_that_rank_are_planned() -> None:
     cluster = Cluster(2, 1, 8 * GIB)
 

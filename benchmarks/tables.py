@@ -160,8 +160,8 @@ def _digits(value: float | None) -> str:
 
 
 def _compared(run: Run, record: Record) -> list[str]:
-    names = [difference(*pair) for pair in run.compared]
-    return [f"- {name}: {record.differences[name]}" for name in names if name in record.differences]
+    names, of_run = [difference(*pair) for pair in run.compared], f" ({run.name})" if run.name else ""
+    return [f"- {name}{of_run}: {record.differences[name]}" for name in names if name in record.differences]
 
 
 def _line(cells: Sequence[str]) -> str:

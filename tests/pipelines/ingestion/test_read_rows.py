@@ -52,7 +52,7 @@ def plan(rows: int, users: bool = False) -> Plan:
     file = RawFile(0, "a.txt", "train", "svmlight", Given(), "")
     lists = ("path", "token")
     return Plan(
-        (file,), SplitRule(0, 0.1, 0.2), 1, True, False, lists, lists if users else None, 1, rows, (1, 1, 1), ""
+        (file,), SplitRule(0, 0.1, 0.2), 1, True, False, lists, lists if users else None, 1, rows, rows, (1, 1, 1), ""
     )
 
 

@@ -88,7 +88,7 @@ class Landmarks:
         moved = _moved(points, _centre(points))
         with threadpool_limits(limits=1, user_api="blas"):  # or the last bits depend on the number of threads
             median = float(np.median(squareform(euclidean_distances(moved, squared=True), checks=False)))
-            if not median > _ROUNDING * float(np.max(_squares(moved))):
+            if not median > _ROUNDING * float(row_norms(moved, squared=True).max()):
                 raise ValueError(
                     f"half of the pairs of {len(order):,} landmarks, or more, have the same x; leave out rows that "
                     "stand there again and again, or data.landmarks"
@@ -136,8 +136,3 @@ def _centre(points: Features) -> NDArray[np.float64] | None:
 def _moved(features: Features, centre: NDArray[np.float64] | None) -> NDArray[np.float64] | sp.csr_matrix:
     """x − centre; sparse x, which that would fill, as it is."""
     return features.astype(np.float64) if centre is None else features - centre
-
-
-def _squares(moved: NDArray[np.float64] | sp.csr_matrix) -> NDArray[np.float64]:
-    """‖x‖² of every row: float64 [rows]."""
-    return np.asarray(row_norms(moved, squared=True))

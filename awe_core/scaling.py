@@ -108,25 +108,26 @@ def combined(parts: Iterable[Moments]) -> Moments:
     return total
 
 
-def scaled(
-    features: Features,
-    scale: Scale,
-    columns: Columns | None,
-    landmarks: Landmarks | None = None,
-    intercept: float = 0.0,
+def prepared(
+    features: Features, scale: Scale, columns: Columns | None, landmarks: Landmarks | None, intercept: float
 ) -> Features:
-    """Rows of x as `scale` says, by the columns as fitted on train where it is one of `FITTED`.
+    """Rows of x as models see them: scaled, then mapped by the landmarks where there are some.
 
-    What was scaled is then mapped by the landmarks, where there are some. Where `intercept` is not 0 it stands in one
-    more column, the last.
+    Where `intercept` is not 0 it stands in one more column, the last.
     """
+    features = scaled(features, scale, columns)
+    if landmarks is not None:
+        features = landmarks.map(features)
+    return with_constant(features, intercept) if intercept else features
+
+
+def scaled(features: Features, scale: Scale, columns: Columns | None) -> Features:
+    """Rows of x as `scale` says, by the columns as fitted on train where it is one of `FITTED`."""
     if columns is not None:
         features = standard(features, *columns)
     if scale in LENGTHS:
         features = unit_length(features, LENGTHS[scale])
-    if landmarks is not None:
-        features = landmarks.map(features)
-    return with_constant(features, intercept) if intercept else features
+    return features
 
 
 def with_constant(features: Features, value: float) -> Features:

@@ -19,7 +19,7 @@ from awe_core.annotator import Annotations, Annotator, Weighing
 from awe_core.examples import Features
 from awe_core.knn import prepare
 from awe_core.landmarks import Landmarks
-from awe_core.scaling import FITTED, Columns, Scale, scaled
+from awe_core.scaling import FITTED, Columns, Scale, prepared
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
 from pipelines.landmarks import load_landmarks
@@ -69,7 +69,7 @@ class LoadedRun:
 
     def annotate(self, raw: Features, k: int) -> Annotations:
         """The k best labels of rows as they stand in the data, float32 [rows, d]; of a history none that is in it."""
-        features = scaled(raw, self.scale, self.scaling, self.landmarks, self.facts.get("intercept", 0.0))
+        features = prepared(raw, self.scale, self.scaling, self.landmarks, self.facts.get("intercept", 0.0))
         return self.annotator.annotate(features, k, seen=features if self.facts["history"] else None)
 
 
@@ -103,17 +103,16 @@ def _load(run: ExistingRun) -> LoadedRun:
     weighing = _weighing(run) if run.iteration else None
     facts, scale = dict(run.context.examples("train").facts), run.config.data.scale
     scaling = _scaling(run) if scale in FITTED else None
-    landmarks = _landmarks(run) if "mapped_from" in facts else None
+    landmarks = _landmarks(run, raw_dimension(facts)) if "mapped_from" in facts else None
     return LoadedRun(Annotator(run.model(run.iteration), weighing), run.labels.names, facts, scale, scaling, landmarks)
 
 
-def _landmarks(run: ExistingRun) -> Landmarks:
+def _landmarks(run: ExistingRun, d: int) -> Landmarks:
     """As ingest fitted them on train. Raises DataError where they are not those that the model was trained with."""
     directory = run.context.run.landmarks
     manifest = read_manifest(run.context.fs, directory, "ingest")
     if manifest.fingerprint != run.described(run.iteration).facts.get("landmarks"):
         raise DataError(f"{directory}: the model was trained with other landmarks; run 'awe run' again")
-    d = raw_dimension(run.context.examples("train").facts)
     return load_landmarks(run.context.fs, directory, manifest.parts[0], d)
 
 

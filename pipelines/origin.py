@@ -66,17 +66,17 @@ def begin_with(
     Raises DataError where the origin has another D, or more features than there are, ConfigError where x was mapped by
     landmarks.
     """
+    if "mapped_from" in facts or "landmarks" in origin.model.facts:
+        raise ConfigError(
+            f"train.init_from: {origin.directory}: with data.landmarks the features of two runs are not the same; "
+            "train from scratch"
+        )
     model = load_model(fs, origin.directory, origin.model, warm=True)
     known = read_labels(fs, origin.labels_directory, origin.labels).names
     names = read_labels(fs, labels_directory, read_manifest(fs, labels_directory, "ingest")).names
     labels = matched(names, known)
     dimension, before = int(facts["dimension"]), model.U.shape[0]
     constant, constant_before = bool(facts.get("intercept")), bool(origin.model.facts.get("intercept"))
-    if "mapped_from" in facts or "landmarks" in origin.model.facts:
-        raise ConfigError(
-            f"train.init_from: {origin.directory}: with data.landmarks the features of two runs are not the same; "
-            "train from scratch"
-        )
     if facts["history"]:
         features = labels
     elif before - constant_before <= dimension - constant:

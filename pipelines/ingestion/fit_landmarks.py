@@ -9,11 +9,8 @@ from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 import numpy as np
-import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from awe_core.arrangement import block_slices
-from awe_core.examples import Features
 from awe_core.landmarks import Landmarks, in_sample
 from awe_core.scaling import Columns, scaled
 from pipelines import counters
@@ -28,9 +25,6 @@ from pipelines.landmarks import write_landmarks
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.parts import Part
-
-Sample = tuple[NDArray[np.int64], Features]
-"""Ids, int64 [rows], and their x."""
 
 _ROWS = 1024
 """Of an element."""
@@ -48,28 +42,34 @@ class SampleLandmarks(beam.DoFn):
     def __init__(self, plan: Plan, count: int) -> None:
         self._plan, self._count = plan, count
 
-    def process(self, group: tuple[PartKey, Iterable[ExampleRows | None]]) -> Iterator[Sample]:
+    def process(self, group: tuple[PartKey, Iterable[ExampleRows | None]]) -> Iterator[ExampleRows]:
         (split, _), pieces = group
         if split != TRAIN:
             return
         rows, _ = joined_part(pieces, self._plan, self._plan.rule.seed)
         chosen = in_sample(self._plan.rule.seed, rows.ids, self._count, self._plan.train_rows)
-        ids, features = rows.ids[chosen], rows.features[np.flatnonzero(chosen)]
-        for some in block_slices(len(ids), _ROWS):
-            yield ids[some], features[some]
+        places = np.flatnonzero(chosen)
+        for some in block_slices(len(places), _ROWS):
+            yield rows.take(places[some])
 
 
 def fit_landmarks(
-    _: None, samples: list[Sample], columns: Columns | None, fs: FileSystem, dataset: DatasetPlan, data: Data, seed: int
+    _: None,
+    samples: list[ExampleRows],
+    columns: Columns | None,
+    fs: FileSystem,
+    dataset: DatasetPlan,
+    data: Data,
+    seed: int,
 ) -> tuple[str, Part]:
     """Fit φ on the sample, and write it: a row a landmark."""
     if not samples:
         raise DataError("data.landmarks: train has no row; leave data.landmarks out")
-    ids, parts = np.concatenate([ids for ids, _ in samples]), [features for _, features in samples]
-    x = scaled(sp.vstack(parts, format="csr") if sp.issparse(parts[0]) else np.concatenate(parts), data.scale, columns)
+    sample = ExampleRows.joined(samples)
+    x = scaled(sample.features, data.scale, columns)
     try:
         with counters.kernel("landmarks"):
-            fitted = Landmarks.fit(seed, ids, x, data.landmarks, data.components, data.gamma)
+            fitted = Landmarks.fit(seed, sample.ids, x, data.landmarks, data.components, data.gamma)
     except ValueError as error:
         raise DataError(f"data.landmarks: {error}") from error
     return dataset.directory, write_landmarks(fitted, fs, dataset)

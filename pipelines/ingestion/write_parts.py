@@ -11,7 +11,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 from apache_beam.pvalue import TaggedOutput
 
-from awe_core.scaling import Columns, Moments, Scale, combined, moments_of, scaled
+from awe_core.scaling import Columns, Moments, Scale, combined, moments_of, prepared
 from pipelines import counters
 from pipelines.config import Config
 from pipelines.dataset_writer import DatasetPlan
@@ -106,7 +106,7 @@ class WritePart(beam.DoFn):
         rows, rejects = joined_part(pieces, self._plan, self._plan.rule.seed)
         with counters.kernel("write_part"):
             φ = None if landmarks is None else load_landmarks(self._fs, *landmarks, self._plan.d)
-            rows = rows.with_features(scaled(rows.features, self._data.scale, columns, φ, self._data.intercept))
+            rows = rows.with_features(prepared(rows.features, self._data.scale, columns, φ, self._data.intercept))
             with PartWriter(self._fs, dataset.directory, part, dataset.schema) as writer:
                 for table in tables_of(rows, self._data.block_rows):
                     writer.write(table)

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.preprocessing import StandardScaler, normalize
 
-from awe_core.scaling import combined, moments_of, scaled, standard, unit_length
+from awe_core.scaling import combined, moments_of, prepared, scaled, standard, unit_length
 
 MATRICES = hnp.arrays(
     np.float32,
@@ -58,7 +58,7 @@ def test_tf_idf_is_that_of_scikit_learn(x: np.ndarray) -> None:
 def test_a_constant_stands_beside_what_was_scaled(x: np.ndarray, value: float) -> None:
     alone = scaled(x, "unit", None)
     for features in (x, sp.csr_matrix(x)):
-        beside = scaled(features, "unit", None, intercept=value)
+        beside = prepared(features, "unit", None, None, value)
         dense = beside.toarray() if sp.issparse(beside) else beside
         assert dense.dtype == np.float32
         np.testing.assert_allclose(dense[:, :-1], alone, rtol=1e-5)

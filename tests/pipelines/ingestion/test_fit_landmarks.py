@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from awe_core.arrangement import hash_fractions
 from awe_core.landmarks import Landmarks
-from awe_core.scaling import moments_of, scaled
+from awe_core.scaling import moments_of, prepared, scaled
 from pipelines import cli
 from pipelines.errors import DataError
 from tests.pipelines import ingested
@@ -42,7 +42,7 @@ def test_examples_are_mapped_as_in_memory_and_workers_change_no_byte(tmp_path: P
     assert (facts["dimension"], facts["sparse"], facts["mapped_from"]) == (13, False, {"dimension": 3, "sparse": False})
     for split in ("train", "test"):
         for i, row in by_id(roots[0], split).items():
-            expected = scaled(raw[[i]], "standard", columns, φ, 2.0)[0]
+            expected = prepared(raw[[i]], "standard", columns, φ, 2.0)[0]
             np.testing.assert_allclose(row["features"], expected, rtol=1e-3, atol=1e-5)
 
 

@@ -30,7 +30,7 @@ class TouchedFeatures:
     ----------
     touched : the features that occur, distinct and ascending, intp [touched].
     place : where among them an entry's feature stands, intp [entries].
-    starts, value, dimension : as `awe_core.affinities.joint.FeatureRuns` has them.
+    starts, value, dimension : as `awe_core.affinities.feature_runs.FeatureRuns` has them.
     """
 
     touched: Index

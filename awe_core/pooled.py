@@ -19,7 +19,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from awe_core.affinities.joint import FeatureRuns, Joint, JointGradient, OfScore, Point
+from awe_core.affinities.feature_runs import FeatureRuns
+from awe_core.affinities.joint import Joint, JointGradient, OfScore, Point
 from awe_core.arrangement import generator
 from awe_core.feature_blocks import FeatureBlocks
 from awe_core.feature_rows import RowGradient, embed_rows, through_features
@@ -145,7 +146,7 @@ def pooled_gradient(
         at = Point(parameters.U, parameters.V, parameters.own)
         of_pairs, labels = features.take(pair_row), pair_label[:, None]
         f, f_own = (
-            joint.pool_scores(features, features.embedded(at.U), at, pool, kernel),
+            joint.pool_scores(features, at.U[features.touched], at, pool, kernel),
             joint.scores(of_pairs, at, labels, kernel)[:, 0],
         )
         v, down, up, loss = estimate(f, f_own, M=M, eligible=eligible)

@@ -85,6 +85,19 @@ def stable_order(keys: NDArray[np.integer], below: int) -> tuple[NDArray[np.intp
     return both >> bits, both & ((1 << bits) - 1)
 
 
+def distinct(numbers: NDArray[np.integer], below: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The distinct ones, ascending, and where among them every number stands, in the shape of `numbers`.
+
+    Where `below`, a bound on the numbers, is no larger than their count they are not sorted but marked.
+    """
+    if below > numbers.size:
+        found, place = np.unique(numbers, return_inverse=True)
+        return found.astype(np.intp), place.reshape(numbers.shape)
+    occurs = np.zeros(below, dtype=np.bool_)
+    occurs[numbers] = True
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[numbers]
+
+
 @dataclass(frozen=True)
 class ByColumn:
     """The stored entries of a CSR matrix in the order of their columns, without an array as long as there are columns.

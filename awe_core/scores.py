@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from awe_core.affinities.joint import FeatureRuns, Joint, OfScore, Point
+from awe_core.affinities.feature_runs import FeatureRuns
+from awe_core.affinities.joint import Joint, OfScore, Point
 from awe_core.feature_rows import RowGradient, through_features
 from awe_core.gate import Gate
 from awe_core.kernels import Kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from awe_core.affinities.joint import FeatureRuns
+from awe_core.affinities.feature_runs import FeatureRuns
 from awe_core.feature_blocks import FeatureProducts, FeatureTensors, LeftPairs, TouchedFeatures
 from awe_core.feature_rows import RowGradient
 from awe_core.minibatch import Visit
@@ -21,10 +21,10 @@ def touched(
     joint, own, runs = parameters.joint, parameters.own, FeatureRuns.of(x)
     left = np.where(entry >= 0, entry - runs.starts[pair_row], -1)
     assert joint is not None
-    features, place = np.unique(runs.feature, return_inverse=True)
+    features = runs.touched
     U, V = parameters.U[features], parameters.V
     g, h = (own["g"][features], own["h"]) if own else (U[:, :0].copy(), V[:, :0].copy())
-    of_rows = TouchedFeatures(features, place, runs.starts, runs.value, runs.dimension)
+    of_rows = TouchedFeatures(features, runs.place, runs.starts, runs.value, runs.dimension)
     return rows, (pair_row, pair_label, left), of_rows, FeatureTensors(U, V, g, h, joint.largest)
 
 

@@ -14,16 +14,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from awe_core.affinities.feature_products import PoolProducts, products, row_products
+from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
 from awe_core.examples import Features
 from awe_core.feature_rows import RowGradient
 from awe_core.kernels import Kernel
-from awe_core.rows import ranges, runs
-
-Floats = NDArray[np.floating]
-Index = NDArray[np.intp]
+from awe_core.rows import runs
 
 # Products (feature, label) held at once where all labels are scored: 4 MB of float32.
 _MOST_PRODUCTS = 1 << 20
@@ -37,62 +35,6 @@ class Point:
     U: Floats
     V: Floats
     own: Mapping[str, Floats] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class FeatureRuns:
-    """The stored features of some rows of x, one run a row.
-
-    Attributes
-    ----------
-    starts : intp [rows + 1], where each row's run begins.
-    feature : intp [entries].
-    value : xᵢ, float [entries].
-    dimension : d.
-    """
-
-    starts: Index
-    feature: Index
-    value: Floats
-    dimension: int
-
-    @classmethod
-    def of(cls, x: Features) -> FeatureRuns:
-        """From features [rows, d], dense or CSR."""
-        stored = sp.csr_matrix(x)
-        return cls(stored.indptr.astype(np.intp), stored.indices.astype(np.intp), stored.data, stored.shape[1])
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    @property
-    def row(self) -> Index:
-        """The row of every entry: intp [entries]."""
-        return np.repeat(np.arange(len(self), dtype=np.intp), np.diff(self.starts))
-
-    def take(self, rows: Index) -> FeatureRuns:
-        """Some rows, in the order given; one may stand there several times."""
-        lengths = np.diff(self.starts)[rows]
-        entry = ranges(self.starts[rows], lengths)
-        starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.intp)
-        return FeatureRuns(starts, self.feature[entry], self.value[entry], self.dimension)
-
-    def sums(self, values: Floats) -> Floats:
-        """Σ over every row's entries: [entries, n] → [rows, n]."""
-        ones = np.ones(len(values), dtype=values.dtype)
-        selector = sp.csr_matrix((ones, np.arange(len(values)), self.starts), (len(self), len(values)))
-        return np.asarray(selector @ values)
-
-    def by_feature(self, values: Floats) -> RowGradient:
-        """Σ over the entries of every feature that occurs: values [entries, D] → a part of U's gradient."""
-        touched, place = np.unique(self.feature, return_inverse=True)
-        shape = (len(touched), len(values))
-        selector = sp.csr_matrix((np.ones(len(values), values.dtype), (place, np.arange(len(values)))), shape)
-        return RowGradient(touched, np.asarray(selector @ values))
-
-    def embedded(self, U: Floats) -> Floats:
-        """xᵢ Uᵢ of every entry: [entries, D]."""
-        return np.asarray(U[self.feature] * self.value[:, None])
 
 
 @dataclass(frozen=True)
@@ -152,8 +94,8 @@ class Joint(ABC):
         """Gradient of Σ weight · f; `weight` is [rows, n]."""
 
     @abstractmethod
-    def pool_scores(self, x: FeatureRuns, embedded: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
-        """f of every row with every label of a pool, by matrix products: [rows, pool]; `embedded` is that of x."""
+    def pool_scores(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
+        """f of every row with every label of a pool: [rows, pool]; `U` are those of the features that occur in x."""
 
     @abstractmethod
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
@@ -165,9 +107,9 @@ class Joint(ABC):
         f = np.empty((x.shape[0], stop - first), dtype=at.V.dtype)
         for rows in runs(x.shape[0], _MOST_ROWS):
             part = FeatureRuns.of(x[rows])
-            embedded = part.embedded(at.U)
+            U = at.U[part.touched]
             for some in runs(stop, max(1, _MOST_PRODUCTS // max(1, len(part.value))), first):
-                f[rows, some.start - first : some.stop - first] = self.pool_scores(part, embedded, at, some, kernel)
+                f[rows, some.start - first : some.stop - first] = self.pool_scores(part, U, at, some, kernel)
         return f
 
     def described(self) -> dict[str, Any]:
@@ -197,27 +139,25 @@ class OfScore(Joint):
         return np.asarray(np.clip(z, z.dtype.type(low), z.dtype.type(high)))
 
     def scores(self, x: FeatureRuns, at: Point, labels: Index, kernel: Kernel) -> Floats:
-        return self.phi(products(x.sums(x.embedded(at.U)), at.V, labels, kernel))
+        return self.phi(products(x.narrow @ at.U[x.touched], at.V, labels, kernel))
 
     def gradient(self, x: FeatureRuns, at: Point, labels: Index, weight: Floats, kernel: Kernel) -> JointGradient:
-        embedding = x.sums(x.embedded(at.U))
+        embedding = x.narrow @ at.U[x.touched]
         by_z = weight * self.slope(products(embedding, at.V, labels, kernel))
         by_embedding = np.einsum("rn,rnd->rd", by_z, at.V[labels])
-        U = x.by_feature(x.value[:, None] * by_embedding[x.row])
         V = by_z[:, :, None] * embedding[:, None, :]
-        return JointGradient(U, RowGradient(labels.ravel(), V.reshape(-1, V.shape[2])))
+        return JointGradient(x.through(by_embedding), RowGradient(labels.ravel(), V.reshape(-1, V.shape[2])))
 
-    def pool_scores(self, x: FeatureRuns, embedded: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
-        return self.phi(x.sums(embedded) @ at.V[pool].T)
+    def pool_scores(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
+        return self.phi((x.narrow @ U) @ at.V[pool].T)
 
     def all_scores(self, x: Features, at: Point, kernel: Kernel, labels: slice | None = None) -> Floats:
         return self.phi(np.asarray(x @ at.U) @ (at.V if labels is None else at.V[labels]).T)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
-        embedding, V = x.sums(x.embedded(at.U)), at.V[pool]
+        embedding, V = x.narrow @ at.U[x.touched], at.V[pool]
         by_z = weight * self.slope(embedding @ V.T)
-        by_U = x.by_feature(x.value[:, None] * (by_z @ V)[x.row])
-        return JointGradient(by_U, RowGradient(pool, by_z.T @ embedding))
+        return JointGradient(x.through(by_z @ V), RowGradient(pool, by_z.T @ embedding))
 
 
 class OfFeatures(Joint):
@@ -236,55 +176,18 @@ class OfFeatures(Joint):
         """∂f/∂zᵢ in the shape of z."""
 
     def scores(self, x: FeatureRuns, at: Point, labels: Index, kernel: Kernel) -> Floats:
-        return self.joined(x, products(x.embedded(at.U), at.V, labels[x.row], kernel))
+        return self.joined(x, row_products(x, at.U, at.V, labels, x.value, kernel).z)
 
     def gradient(self, x: FeatureRuns, at: Point, labels: Index, weight: Floats, kernel: Kernel) -> JointGradient:
-        embedded = x.embedded(at.U)
-        by_z = weight[x.row] * self.slopes(x, products(embedded, at.V, labels[x.row], kernel))
-        return JointGradient(*through_products(x, by_z, embedded, x.value, at.V, labels))
+        found = row_products(x, at.U, at.V, labels, x.value, kernel)
+        return JointGradient(*found.through(weight[x.row] * self.slopes(x, found.z)))
 
-    def pool_scores(self, x: FeatureRuns, embedded: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
-        z = embedded @ at.V[pool].T
+    def pool_scores(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
+        z = PoolProducts(x, U, at.V, pool, x.value).z
         if kernel.feature_blocks:
             return kernel.feature_blocks.joined(x.starts, x.dimension, z, z, self.largest)
         return self.joined(x, z)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
-        embedded, V = x.embedded(at.U), at.V[pool]
-        by_z = weight[x.row] * self.slopes(x, embedded @ V.T)
-        return JointGradient(*through_pool(x, by_z, embedded, x.value, V, pool))
-
-
-def products(rows: Floats, V: Floats, labels: Index, kernel: Kernel) -> Floats:
-    """Every row with labels of its own: [n, D], [Y, D], intp [n, k] → [n, k]."""
-    row = np.repeat(np.arange(len(rows), dtype=np.intp), labels.shape[1])
-    return kernel.dots(rows, row, V, labels.ravel()).reshape(labels.shape)
-
-
-def through_products(
-    x: FeatureRuns, by_product: Floats, embedded: Floats, value: Floats, V: Floats, labels: Index
-) -> tuple[RowGradient, RowGradient]:
-    """Gradients of U and V from those of the products vᵢ·UᵢᵀVy of every entry and the labels of its row.
-
-    Parameters
-    ----------
-    by_product : [entries, n].
-    embedded : vᵢ Uᵢ, [entries, D]; value : vᵢ, [entries].
-    V : [Y, D].
-    labels : intp [rows, n].
-    """
-    by_U = np.zeros_like(embedded)
-    by_V = np.empty((*labels.shape, V.shape[1]), dtype=V.dtype)
-    for place in range(labels.shape[1]):
-        weighed = by_product[:, place, None]
-        by_U += weighed * V[labels[x.row, place]]
-        by_V[:, place] = x.sums(weighed * embedded)
-    by_U *= value[:, None]
-    return x.by_feature(by_U), RowGradient(labels.ravel(), by_V.reshape(-1, V.shape[1]))
-
-
-def through_pool(
-    x: FeatureRuns, by_product: Floats, embedded: Floats, value: Floats, V: Floats, pool: Index
-) -> tuple[RowGradient, RowGradient]:
-    """The same for every entry and all labels of a pool: by_product [entries, pool], V [pool, D]."""
-    return x.by_feature(value[:, None] * (by_product @ V)), RowGradient(pool, by_product.T @ embedded)
+        found = PoolProducts(x, at.U[x.touched], at.V, pool, x.value)
+        return JointGradient(*found.through(weight[x.row] * self.slopes(x, found.z)))

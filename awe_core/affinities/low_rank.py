@@ -9,18 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from awe_core.affinities.joint import (
-    FeatureRuns,
-    Floats,
-    Index,
-    Joint,
-    JointGradient,
-    Point,
-    products,
-    through_pool,
-    through_products,
-)
+from awe_core.affinities.feature_products import FeatureProducts, PoolProducts, row_products
+from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
+from awe_core.affinities.joint import Joint, JointGradient, Point
 from awe_core.kernels import Kernel
+
+_Both = tuple[FeatureProducts, FeatureProducts]
 
 
 @dataclass(frozen=True)
@@ -53,31 +47,34 @@ class LowRank(Joint):
         return {"g": g * np.float32(self.rank**-0.5), "h": h * np.float32(self.rank**-0.5)}
 
     def scores(self, x: FeatureRuns, at: Point, labels: Index, kernel: Kernel) -> Floats:
-        z = products(x.embedded(at.U), at.V, labels[x.row], kernel)
-        w = products(at.own["g"][x.feature], at.own["h"], labels[x.row], kernel)
-        return x.sums(expit(w) * z)
+        z, w = self._of_rows(x, at, labels, kernel)
+        return x.sums(expit(w.z) * z.z)
 
     def gradient(self, x: FeatureRuns, at: Point, labels: Index, weight: Floats, kernel: Kernel) -> JointGradient:
-        embedded, g, h = x.embedded(at.U), at.own["g"][x.feature], at.own["h"]
-        z = products(embedded, at.V, labels[x.row], kernel)
-        G = expit(products(g, h, labels[x.row], kernel))
-        by_z = weight[x.row] * G
-        U, V = through_products(x, by_z, embedded, x.value, at.V, labels)
-        by_g, by_h = through_products(x, by_z * (1 - G) * z, g, np.ones_like(x.value), h, labels)
-        return JointGradient(U, V, {"g": by_g, "h": by_h})
+        return _gradient(*self._of_rows(x, at, labels, kernel), weight[x.row])
 
-    def pool_scores(self, x: FeatureRuns, embedded: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
-        z = embedded @ at.V[pool].T
-        w = at.own["g"][x.feature] @ at.own["h"][pool].T
+    def pool_scores(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
+        z, w = self._of_pool(x, U, at, pool)
         if kernel.feature_blocks:
-            return kernel.feature_blocks.joined(x.starts, x.dimension, z, w, self.largest)
-        return x.sums(expit(w) * z)
+            return kernel.feature_blocks.joined(x.starts, x.dimension, z.z, w.z, self.largest)
+        return x.sums(expit(w.z) * z.z)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
-        embedded, V, g, h = x.embedded(at.U), at.V[pool], at.own["g"][x.feature], at.own["h"][pool]
-        G = expit(g @ h.T)
-        by_z = weight[x.row] * G
-        U, V_parts = through_pool(x, by_z, embedded, x.value, V, pool)
-        by_w = by_z * (1 - G) * (embedded @ V.T)
-        by_g, by_h = through_pool(x, by_w, g, np.ones_like(x.value), h, pool)
-        return JointGradient(U, V_parts, {"g": by_g, "h": by_h})
+        return _gradient(*self._of_pool(x, at.U[x.touched], at, pool), weight[x.row])
+
+    def _of_rows(self, x: FeatureRuns, at: Point, labels: Index, kernel: Kernel) -> _Both:
+        """The products zᵢ and gᵢᵀh_y of every row with labels of its own."""
+        w = row_products(x, at.own["g"], at.own["h"], labels, np.ones_like(x.value), kernel)
+        return row_products(x, at.U, at.V, labels, x.value, kernel), w
+
+    def _of_pool(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index) -> _Both:
+        """The same with all labels of a pool."""
+        w = PoolProducts(x, at.own["g"][x.touched], at.own["h"], pool, np.ones_like(x.value))
+        return PoolProducts(x, U, at.V, pool, x.value), w
+
+
+def _gradient(z: FeatureProducts, w: FeatureProducts, weight: Floats) -> JointGradient:
+    """Gradient of Σ weight · σ(w) z; `weight` is in the shape of z."""
+    G = expit(w.z)
+    by_g, by_h = w.through(weight * G * (1 - G) * z.z)
+    return JointGradient(*z.through(weight * G), {"g": by_g, "h": by_h})

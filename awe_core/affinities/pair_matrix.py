@@ -10,16 +10,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from awe_core.affinities.joint import (
-    FeatureRuns,
-    Floats,
-    Index,
-    Joint,
-    JointGradient,
-    Point,
-    products,
-    through_products,
-)
+from awe_core.affinities.feature_products import row_products
+from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
+from awe_core.affinities.joint import Joint, JointGradient, Point
 from awe_core.feature_rows import RowGradient
 from awe_core.kernels import Kernel
 from awe_core.ranking import rank_all
@@ -72,47 +65,41 @@ class PairMatrix(Joint):
         return {name: part.astype(kind) for name, part, kind in zip(self.fixed, parts, kinds, strict=True)}
 
     def scores(self, x: FeatureRuns, at: Point, labels: Index, kernel: Kernel) -> Floats:
-        z = products(x.embedded(at.U), at.V, labels[x.row], kernel)
-        return x.sums(self._affinity(at, x, labels).astype(z.dtype) * z)
+        return x.sums(self._affinity(at, x, labels) * row_products(x, at.U, at.V, labels, x.value, kernel).z)
 
     def gradient(self, x: FeatureRuns, at: Point, labels: Index, weight: Floats, kernel: Kernel) -> JointGradient:
-        by_z = weight[x.row] * self._affinity(at, x, labels).astype(weight.dtype)
-        return JointGradient(*through_products(x, by_z, x.embedded(at.U), x.value, at.V, labels))
+        found = row_products(x, at.U, at.V, labels, x.value, kernel)
+        return JointGradient(*found.through(weight[x.row] * self._affinity(at, x, labels)))
 
-    def pool_scores(self, x: FeatureRuns, embedded: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
-        V = at.V[pool]
-        above = self._above_other(at, x, pool)
-        entry, values = row_of_entry(above), np.empty(above.nnz, V.dtype)
-        for some in runs(above.nnz, _PAIRS_AT_ONCE):
-            values[some] = np.einsum("pd,pd->p", embedded[entry[some]], V[above.indices[some]])
-        values *= above.data
-        # Of a row's features one run of entries: a label that stands there several times is added up.
-        f = sp.csr_matrix((values, above.indices, above.indptr[x.starts]), (len(x), len(V))).toarray()
-        return np.asarray(f + V.dtype.type(self.other) * (x.sums(embedded) @ V.T) if self.other else f)
+    def pool_scores(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
+        V, weighed = at.V[pool], self._above_other(at, x, pool)
+        feature = row_of_entry(weighed)
+        for some in runs(weighed.nnz, _PAIRS_AT_ONCE):
+            weighed.data[some] *= np.einsum("pd,pd->p", U[feature[some]], V[weighed.indices[some]])
+        f = (x.narrow @ weighed).toarray()
+        return np.asarray(f + V.dtype.type(self.other) * ((x.narrow @ U) @ V.T) if self.other else f)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
-        embedded, V = x.embedded(at.U), at.V[pool]
-        by_z = self._above_other(at, x, pool)
-        by_z.data *= weight[x.row[row_of_entry(by_z)], by_z.indices]
-        by_embedded, by_V = by_z @ V, by_z.T @ embedded
+        U, V, by_product = at.U[x.touched], at.V[pool], self._above_other(at, x, pool)
+        by_product.data *= np.asarray(x.narrow.T @ weight)[row_of_entry(by_product), by_product.indices]
+        by_U, by_V = by_product @ V, by_product.T @ U
         if self.other:
             rest = V.dtype.type(self.other) * weight
-            by_embedded = by_embedded + (rest @ V)[x.row]
-            by_V = by_V + rest.T @ x.sums(embedded)
-        return JointGradient(x.by_feature(x.value[:, None] * by_embedded), RowGradient(pool, np.asarray(by_V)))
+            by_U += x.narrow.T @ (rest @ V)
+            by_V += rest.T @ (x.narrow @ U)
+        return JointGradient(RowGradient(x.touched, by_U), RowGradient(pool, by_V))
 
     def _affinity(self, at: Point, x: FeatureRuns, labels: Index) -> Floats:
         """G of every entry of x and the labels of its row: [entries, n]."""
-        wanted, listed = labels[x.row], _matrix(at)[x.feature]
-        entry = np.broadcast_to(np.arange(len(wanted))[:, None], wanted.shape)
-        found = entry_positions(listed, entry, wanted)
+        wanted, listed = labels[x.row], _matrix(at)[x.touched]
+        found = entry_positions(listed, np.broadcast_to(x.place[:, None], wanted.shape), wanted)
         G = np.full(wanted.shape, self.other, at.V.dtype)
         G[found >= 0] = listed.data[found[found >= 0]]
         return G
 
     def _above_other(self, at: Point, x: FeatureRuns, pool: slice | Index) -> sp.csr_matrix:
-        """G less `other` of the listed pairs of every entry of x and the labels of a pool: CSR [entries, pool]."""
-        above = sp.csr_matrix(_matrix(at)[x.feature][:, pool], dtype=at.V.dtype)
+        """G less `other` of listed pairs, of the features that occur and the labels of a pool: CSR [touched, pool]."""
+        above = sp.csr_matrix(_matrix(at)[x.touched][:, pool], dtype=at.V.dtype)
         above.data -= above.dtype.type(self.other)
         return above
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from awe_core.affinities.joint import FeatureRuns, Floats, OfFeatures
+from awe_core.affinities.feature_runs import FeatureRuns, Floats
+from awe_core.affinities.joint import OfFeatures
 
 
 @dataclass(frozen=True)

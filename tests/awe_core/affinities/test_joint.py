@@ -14,7 +14,8 @@ from scipy.stats import chisquare
 
 from awe_core.affinities import joint
 from awe_core.affinities.constant import Constant
-from awe_core.affinities.joint import FeatureRuns, Point
+from awe_core.affinities.feature_runs import FeatureRuns
+from awe_core.affinities.joint import Point
 from awe_core.affinities.joint_kinds import JOINT_KINDS, joint_named
 from awe_core.affinities.kth_largest import kth_largest
 from awe_core.affinities.linear_sigmoid import LinearSigmoid

@@ -1,8 +1,8 @@
 """zᵢ = vᵢ·UᵢᵀVy of the features of some rows with labels, and the way back from ∂/∂zᵢ to the gradients of U and V.
 
 Rows share features and labels. The products UᵢᵀVy of the distinct ones are one matrix product, of which an entry takes
-its own and multiplies it by vᵢ; so is the way back. Only where rows with labels of their own share too little, as sparse ones
-do, has every entry a product of D multiplications with each of its labels.
+its own and multiplies it by vᵢ; so is the way back. Only where rows with labels of their own share too little, as
+sparse ones do, has every entry a product of D multiplications with each of its labels.
 """
 
 from __future__ import annotations

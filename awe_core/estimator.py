@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, Literal, Self, get_args
@@ -36,12 +36,15 @@ from awe_core.model import Model
 from awe_core.neighbour_space import NeighbourSpace
 from awe_core.neighbours import Neighbours
 from awe_core.optimisers import OptimiserName
+from awe_core.rank_weights import Alpha
 from awe_core.ranking import Ranking
 from awe_core.rows import row_of_entry, runs
 from awe_core.samplers import Sampler
+from awe_core.schedule import Schedule
+from awe_core.settings import TrainSettings
 from awe_core.similarity import Similarity
 from awe_core.threads import Workers
-from awe_core.trainer import train
+from awe_core.trainer import Trained, train
 
 _PAIR_LABELS = 50
 Method = Literal["wsabie", "knn-embedding", "gxf", "awe"]
@@ -52,10 +55,12 @@ class Wsabie(LabelRanker):
 
     Parameters
     ----------
-    D, C, margin, optimiser, learning_rate, batch, epochs, patience, sampler, similarity, label_bias, kernel
+    D, C, margin, optimiser, learning_rate, schedule, batch, epochs, min_epochs, patience, sampler, alpha, top_k,
+    similarity, label_bias, kernel
         See `awe_core.settings.TrainSettings`.
     validation_fraction : of the examples, held out by hash for early stopping; 0 trains for exactly `epochs`, as does a
         data set so small that nobody is held out.
+    refit : train once more, on all examples, for as many epochs as were best for those held out.
     rows_per_part, block_rows : how the pipeline would cut the data.
     random_state : an integer is the seed of all random streams; from None or a generator one is drawn.
     n_jobs : threads; no result depends on it.
@@ -85,14 +90,19 @@ class Wsabie(LabelRanker):
         margin: float = 1.0,
         optimiser: OptimiserName = "adagrad",
         learning_rate: float = 0.1,
+        schedule: Schedule = "constant",
         batch: int = 512,
         epochs: int = 50,
+        min_epochs: int = 1,
         patience: int = 5,
         sampler: Sampler | Literal["auto"] = "auto",
+        alpha: Alpha = "1/j",
+        top_k: int = 1,
         similarity: Similarity = "dot",
         label_bias: bool = False,
         kernel: KernelName | Literal["auto"] = "auto",
         validation_fraction: float = 0.1,
+        refit: bool = False,
         rows_per_part: int = 16384,
         block_rows: int = 1024,
         random_state: int | np.random.RandomState | None = 0,
@@ -104,14 +114,19 @@ class Wsabie(LabelRanker):
         self.margin = margin
         self.optimiser = optimiser
         self.learning_rate = learning_rate
+        self.schedule = schedule
         self.batch = batch
         self.epochs = epochs
+        self.min_epochs = min_epochs
         self.patience = patience
         self.sampler = sampler
+        self.alpha = alpha
+        self.top_k = top_k
         self.similarity = similarity
         self.label_bias = label_bias
         self.kernel = kernel
         self.validation_fraction = validation_fraction
+        self.refit = refit
         self.rows_per_part = rows_per_part
         self.block_rows = block_rows
         self.random_state = random_state
@@ -130,12 +145,19 @@ class Wsabie(LabelRanker):
         examples = self._begin(X, y, sample_weight, ids, seen, least_rows=1)
         self._count_labels(examples.labels)
         fit, validation = self._divided(examples)
-        shape = {"labels": len(self.classes_), "dimension": self.n_features_in_}
-        trained = train(
-            fit, validation, **shape, settings=self._settings(), seed=self._seed, on_progress=self._progress("Wsabie")
-        )
-        self.models_, self.history_, self._calls = [trained.model], [trained.history], 0
+        selected = self._train(fit, validation, self._settings(), "Wsabie")
+        trained = selected
+        if self.refit and validation is not None:
+            settings = self._settings(**self._as_selected(selected))
+            trained = self._train(self._arranged(examples), None, settings, "Wsabie of all")
+        self.models_, self.history_, self._calls = [trained.model], [selected.history], 0
         return self
+
+    def _train(
+        self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, settings: TrainSettings, named: str
+    ) -> Trained:
+        shape = len(self.classes_), self.n_features_in_
+        return train(fit, validation, *shape, settings, self._seed, on_progress=self._progress(named))
 
     def partial_fit(
         self,
@@ -225,8 +247,8 @@ class AffinityWeightedEmbedding(LabelRanker):
 
     Parameters
     ----------
-    D, C, margin, optimiser, learning_rate, batch, epochs, patience, warm_start, warm_rate, sampler,
-    label_bias, kernel
+    D, C, margin, optimiser, learning_rate, schedule, batch, epochs, min_epochs, patience, warm_start, warm_rate,
+    sampler, alpha, top_k, label_bias, kernel
         See `awe_core.settings.TrainSettings`.
     kind : of the affinity: one that is stored (`awe_core.affinities.stored`) or one that is learnt jointly with U and V
         (`awe_core.affinities.joint_kinds`), which has no neighbours, no G to ask for and no method but `awe`.
@@ -246,6 +268,8 @@ class AffinityWeightedEmbedding(LabelRanker):
         are all found.
     iterations : T of the last iteration; 0 is Wsabie alone.
     validation_fraction : of the examples, held out by hash for early stopping.
+    refit : make all iterations once more, of all examples, with the epochs and warm rates that were best for those held
+        out. Of the same rows the pipeline's is another model, as good: it walks them in another order.
     rows_per_part, block_rows : how the pipeline would cut the data.
     random_state : an integer is the run's seed; from None or a generator one is drawn.
     n_jobs : threads; no result depends on it.
@@ -268,6 +292,9 @@ class AffinityWeightedEmbedding(LabelRanker):
     True
     """
 
+    gates_: list[Gate | None]
+    medians_: list[float | None]
+
     def __init__(
         self,
         D: int = 64,
@@ -275,12 +302,16 @@ class AffinityWeightedEmbedding(LabelRanker):
         margin: float = 1.0,
         optimiser: OptimiserName = "adagrad",
         learning_rate: float = 0.1,
+        schedule: Schedule = "constant",
         batch: int = 512,
         epochs: int = 50,
+        min_epochs: int = 1,
         patience: int = 5,
         warm_start: bool = True,
         warm_rate: float = 0.25,
         sampler: Sampler | Literal["auto"] = "auto",
+        alpha: Alpha = "1/j",
+        top_k: int = 1,
         label_bias: bool = False,
         kernel: KernelName | Literal["auto"] = "auto",
         kind: StoredKind | JointKind = "knn",
@@ -301,6 +332,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         bias: float = 0.0,
         iterations: int = 1,
         validation_fraction: float = 0.1,
+        refit: bool = False,
         rows_per_part: int = 16384,
         block_rows: int = 1024,
         random_state: int | np.random.RandomState | None = 0,
@@ -312,12 +344,16 @@ class AffinityWeightedEmbedding(LabelRanker):
         self.margin = margin
         self.optimiser = optimiser
         self.learning_rate = learning_rate
+        self.schedule = schedule
         self.batch = batch
         self.epochs = epochs
+        self.min_epochs = min_epochs
         self.patience = patience
         self.warm_start = warm_start
         self.warm_rate = warm_rate
         self.sampler = sampler
+        self.alpha = alpha
+        self.top_k = top_k
         self.label_bias = label_bias
         self.kernel = kernel
         self.kind = kind
@@ -338,6 +374,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         self.bias = bias
         self.iterations = iterations
         self.validation_fraction = validation_fraction
+        self.refit = refit
         self.rows_per_part = rows_per_part
         self.block_rows = block_rows
         self.random_state = random_state
@@ -384,10 +421,17 @@ class AffinityWeightedEmbedding(LabelRanker):
         examples = self._begin(X, y, sample_weight, ids, seen, least_rows=2 if self.iterations else 1)
         self._count_labels(examples.labels)
         fit, validation = self._divided(examples)
-        self.models_, self.history_ = [], []
-        self._kept_epochs: list[int] = []
-        self.gates_: list[Gate | None] = []
-        self.medians_: list[float | None] = []
+        self._iterate(fit, validation, [])
+        if self.refit and validation is not None:
+            history = self.history_
+            self._iterate(self._arranged(examples), None, self._trained)
+            self.history_ = history
+        return self
+
+    def _iterate(self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, selected: Sequence[Trained]) -> None:
+        """Train all iterations; where they are `selected`, for as many epochs as those were kept at."""
+        self._trained: list[Trained] = []
+        self.models_, self.gates_ = [], []
         self._spaces: list[_Space | None] = []
         self._base_labels = LabelsById.of(fit.whole.ids, fit.whole.labels)
         for iteration in range(self.iterations + 1):
@@ -395,9 +439,10 @@ class AffinityWeightedEmbedding(LabelRanker):
                 fit, validation = self._reweighted(fit, validation, iteration)
             else:
                 self._spaces.append(None)
-            self._train(fit, validation, iteration)
+            how = self._as_selected(selected[iteration]) if selected else {}
+            self._train(fit, validation, iteration, how)
+        self.history_ = [trained.history for trained in self._trained]
         self.medians_ = [space.median if space else None for space in self._spaces]
-        return self
 
     @property
     def _jointly(self) -> bool:
@@ -450,7 +495,9 @@ class AffinityWeightedEmbedding(LabelRanker):
         found = self._neighbours_within(fit, iteration) if self.recall < 1 and self.kind != "cluster" else None
         return self._affinities(fit, iteration, own=True, found=found, within=True)
 
-    def _train(self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int) -> None:
+    def _train(
+        self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int, how: Mapping[str, Any]
+    ) -> None:
         stored = iteration > 0 and not self._jointly
         gate = Gate(affinity_scale(fit), self.bias) if stored else None
         trained = train(
@@ -458,17 +505,16 @@ class AffinityWeightedEmbedding(LabelRanker):
             validation,
             labels=len(self.classes_),
             dimension=self.n_features_in_,
-            settings=self._settings(offset=self.offset if stored else 0.0, affinity=self._joint(iteration)),
+            settings=self._settings(offset=self.offset if stored else 0.0, affinity=self._joint(iteration), **how),
             seed=self._seed,
             iteration=iteration,
             gate=gate,
             start=self.models_[-1] if iteration and self.warm_start else None,
             on_progress=self._progress(f"iteration {iteration}"),
         )
-        self._kept_epochs.append(trained.best_epoch)
+        self._trained.append(trained)
         self.models_.append(trained.model)
         self.gates_.append(gate)
-        self.history_.append(trained.history)
 
     def rank(
         self,
@@ -664,7 +710,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         """Wsabie by fold, trained on the others for as many epochs as the one that was trained on all."""
         at_once = min(self.folds, self._threads())
         threads = max(1, self._threads() // at_once)
-        settings = self._settings(offset=0.0, epochs=self._kept_epochs[0], horizon=self.epochs, threads=threads)
+        settings = self._settings(offset=0.0, epochs=self._trained[0].best_epoch, horizon=self.epochs, threads=threads)
         shape = len(self.classes_), self.n_features_in_
         with Workers(at_once) as workers:
             return workers.each(

@@ -31,6 +31,7 @@ from awe_core.settings import TrainSettings
 from awe_core.similarity import all_similarities
 from awe_core.targets import Targets
 from awe_core.threads import Workers
+from awe_core.trainer import Trained
 
 LOWEST = float(np.finfo(np.float32).min)
 """Score of a label that cannot be ranked (no candidate): finite, for scikit-learn's metrics refuse infinities."""
@@ -49,7 +50,7 @@ class LabelRanker(ClassifierMixin, BaseEstimator):
     labels_per_row_ : how many labels `predict` names: the mean number of a training example with labels, rounded; 1
         where y is one class a row.
     models_ : Model by iteration.
-    history_ : list of `EpochRecord` by iteration.
+    history_ : list of `EpochRecord` by iteration; of a `refit` those by which the epochs were chosen.
     n_features_in_ : d.
     """
 
@@ -205,6 +206,11 @@ class LabelRanker(ClassifierMixin, BaseEstimator):
         own = self.get_params(deep=False)
         named = {field.name: own[field.name] for field in fields(TrainSettings) if field.name in own}
         return TrainSettings(**{**named, "threads": self._threads(), **others})
+
+    def _as_selected(self, selected: Trained) -> dict[str, Any]:
+        """Settings of a training that takes over what another one chose on held out examples."""
+        warm = {} if selected.warm_rate is None else {"warm_rate": selected.warm_rate}
+        return {"epochs": selected.best_epoch, "horizon": self.epochs, **warm}
 
     def _threads(self) -> int:
         return int(effective_n_jobs(self.n_jobs))

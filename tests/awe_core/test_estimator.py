@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import warnings
+from dataclasses import fields, replace
 from typing import Any
 
 import joblib
@@ -34,6 +35,7 @@ BOTH = [Wsabie(D=8, epochs=8, batch=64), AffinityWeightedEmbedding(D=8, epochs=8
 DIGITS, DIGIT = load_digits(return_X_y=True)
 DIGITS = DIGITS[:600] / 16
 DIGIT = DIGIT[:600]
+IDS = np.arange(600)
 
 ONLY_IN_EXPECTATION = dict.fromkeys(
     ["check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"],
@@ -141,6 +143,46 @@ def test_pipeline_grid_search_and_clone(model: Any) -> None:
     # scikit-learn refuses lists of labels where it would stratify; a splitter of one's own does not look at y.
     lists = [[int(digit)] for digit in DIGIT]
     assert cross_val_score(clone(model), DIGITS, lists, cv=KFold(3)).mean() > 0.8
+
+
+@pytest.mark.parametrize("model", BOTH, ids=name)
+def test_it_takes_every_setting_of_the_trainer(model: Any) -> None:
+    other_names = {"n_jobs": "threads", "kind": "affinity"}
+    taken = {other_names.get(key, key) for key in model.get_params()}
+    of_the_pipeline = {"leave_one_out", "horizon"}
+    of_the_other = {"warm_start", "warm_rate", "offset", "affinity"} if isinstance(model, Wsabie) else {"similarity"}
+    assert {field.name for field in fields(TrainSettings)} - taken == of_the_pipeline | of_the_other
+    given = {"schedule": "linear", "min_epochs": 5, "alpha": "constant", "top_k": 3}
+    settings = clone(model).set_params(**given)._settings()
+    assert {key: getattr(settings, key) for key in given} == given
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
+def test_a_refit_trains_on_all_for_the_epochs_that_were_best(schedule: str) -> None:
+    how = {"D": 8, "epochs": 9, "patience": 2, "batch": 64, "learning_rate": 0.4, "schedule": schedule}
+    chosen, refitted = (Wsabie(**how, refit=refit).fit(DIGITS, DIGIT) for refit in (False, True))
+    scores = [[record.p_at_1 for record in model.history_[0]] for model in (chosen, refitted)]
+    assert scores[0] == scores[1]
+    best = 1 + int(np.argmax(scores[0]))
+    assert best < 9
+    labels = sp.csr_matrix(np.eye(10, dtype=np.float32)[DIGIT])
+    block = Block(np.arange(600), DIGITS.astype(np.float32), labels, 0 * labels, np.ones(600, np.float32))
+    settings = replace(chosen._settings(), epochs=best, horizon=9)
+    expected = train(ArrangedBlocks(block, 0, 16384, 1024), None, 10, 64, settings, 0).model
+    assert np.array_equal(refitted.models_[0].U, expected.U)
+    assert not np.array_equal(refitted.models_[0].U, chosen.models_[0].U)
+
+
+def test_a_refit_makes_every_iteration_of_all_rows() -> None:
+    how = {"D": 8, "epochs": 9, "patience": 2, "batch": 64, "n": 10, "iterations": 2, "warm_rate": 4.0}
+    chosen, refitted = (AffinityWeightedEmbedding(**how, refit=refit).fit(DIGITS, DIGIT) for refit in (False, True))
+    assert [len(history) for history in refitted.history_] == [len(history) for history in chosen.history_]
+    assert [trained.best_epoch for trained in chosen._trained] == [len(made.history) for made in refitted._trained]
+    assert [trained.warm_rate for trained in chosen._trained] == [made.warm_rate for made in refitted._trained]
+    # A row of the base is its own neighbour where it is taken for a new one; now all of them are.
+    as_new, as_own = ([made.affinity(DIGITS, ids).sum(axis=1) for made in (chosen, refitted)] for ids in (None, IDS))
+    nearer = [(new > own).mean() for new, own in zip(as_new, as_own, strict=True)]
+    assert nearer[0] < nearer[1] == 1
 
 
 def _fitted(model: Any, n_jobs: int) -> Any:

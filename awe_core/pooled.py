@@ -42,7 +42,7 @@ _FEATURE_POOL_PAIRS = 64
 
 def pool_pairs(joint: Joint | None, kernel: Kernel) -> int:
     """Pairs of a sub-block at the most."""
-    in_arrays = joint is not None and not isinstance(joint, OfScore) and not (joint.compiled and kernel.feature_blocks)
+    in_arrays = joint is not None and joint.by_entry and not (joint.compiled and kernel.feature_blocks)
     return _FEATURE_POOL_PAIRS if in_arrays else POOL_PAIRS
 
 

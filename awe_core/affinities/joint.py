@@ -58,6 +58,9 @@ class Joint(ABC):
     of_features: ClassVar[bool] = False
     """Whether it compares the features of x with one another, so that an x of one feature makes no sense."""
 
+    by_entry: ClassVar[bool] = True
+    """Whether in whole arrays the scores of a pool take numbers for every stored feature of every row."""
+
     fixed: ClassVar[tuple[str, ...]] = ()
     """Names of own tensors that no step changes: every training begins with those that it is given."""
 
@@ -119,6 +122,8 @@ class Joint(ABC):
 
 class OfScore(Joint):
     """An affinity that is the linear score between two bounds: f = φ(z) = clip(z, low, high) · z, z = xᵀUᵀVy."""
+
+    by_entry: ClassVar[bool] = False
 
     @property
     @abstractmethod

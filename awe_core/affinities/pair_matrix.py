@@ -10,13 +10,13 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from awe_core.affinities.feature_products import row_products
+from awe_core.affinities.feature_products import products
 from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
 from awe_core.affinities.joint import Joint, JointGradient, Point
 from awe_core.feature_rows import RowGradient
 from awe_core.kernels import Kernel
 from awe_core.ranking import rank_all
-from awe_core.rows import entry_positions, row_of_entry, runs
+from awe_core.rows import distinct, row_of_entry, runs
 
 STARTS, LABELS, WEIGHTS = "pair_starts", "pair_labels", "pair_weights"
 _FEATURES_AT_ONCE = 1024
@@ -37,6 +37,7 @@ class PairMatrix(Joint):
     """
 
     kind: ClassVar[str] = "pair-matrix"
+    by_entry: ClassVar[bool] = False
     fixed: ClassVar[tuple[str, ...]] = (STARTS, LABELS, WEIGHTS)
     other: float = 0.0
     source: str = ""
@@ -65,41 +66,49 @@ class PairMatrix(Joint):
         return {name: part.astype(kind) for name, part, kind in zip(self.fixed, parts, kinds, strict=True)}
 
     def scores(self, x: FeatureRuns, at: Point, labels: Index, kernel: Kernel) -> Floats:
-        return x.sums(self._affinity(at, x, labels) * row_products(x, at.U, at.V, labels, x.value, kernel).z)
+        some, column = distinct(labels, len(at.V))
+        rows = np.broadcast_to(np.arange(len(x))[:, None], labels.shape)
+        f = np.asarray((x.narrow @ self._products(x, at.U[x.touched], at, some))[rows, column].todense())
+        if self.other:
+            f += at.V.dtype.type(self.other) * products(x.narrow @ at.U[x.touched], at.V, labels, kernel)
+        return f
 
     def gradient(self, x: FeatureRuns, at: Point, labels: Index, weight: Floats, kernel: Kernel) -> JointGradient:
-        found = row_products(x, at.U, at.V, labels, x.value, kernel)
-        return JointGradient(*found.through(weight[x.row] * self._affinity(at, x, labels)))
+        some, column = distinct(labels, len(at.V))
+        rows = np.repeat(np.arange(len(x)), labels.shape[1])
+        return self._gradient(x, at, some, sp.csr_matrix((weight.ravel(), (rows, column.ravel())), (len(x), len(some))))
 
     def pool_scores(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
-        V, weighed = at.V[pool], self._above_other(at, x, pool)
-        feature = row_of_entry(weighed)
-        for some in runs(weighed.nnz, _PAIRS_AT_ONCE):
-            weighed.data[some] *= np.einsum("pd,pd->p", U[feature[some]], V[weighed.indices[some]])
-        f = (x.narrow @ weighed).toarray()
-        return np.asarray(f + V.dtype.type(self.other) * ((x.narrow @ U) @ V.T) if self.other else f)
+        f = np.asarray((x.narrow @ self._products(x, U, at, pool)).todense())
+        if self.other:
+            f += at.V.dtype.type(self.other) * ((x.narrow @ U) @ at.V[pool].T)
+        return f
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
-        U, V, by_product = at.U[x.touched], at.V[pool], self._above_other(at, x, pool)
-        by_product.data *= np.asarray(x.narrow.T @ weight)[row_of_entry(by_product), by_product.indices]
+        return self._gradient(x, at, pool, weight)
+
+    def _gradient(self, x: FeatureRuns, at: Point, some: Index, weight: Floats | sp.csr_matrix) -> JointGradient:
+        """Gradient of Σ weight · f over the rows and some distinct labels; `weight` is [rows, some]."""
+        U, V, back = at.U[x.touched], at.V[some], x.narrow.T
+        by_product = sp.csr_matrix(self._above_other(x, at, some).multiply(back @ weight))
         by_U, by_V = by_product @ V, by_product.T @ U
         if self.other:
-            rest = V.dtype.type(self.other) * weight
-            by_U += x.narrow.T @ (rest @ V)
+            rest = weight * V.dtype.type(self.other)
+            by_U += back @ (rest @ V)
             by_V += rest.T @ (x.narrow @ U)
-        return JointGradient(RowGradient(x.touched, by_U), RowGradient(pool, by_V))
+        return JointGradient(RowGradient(x.touched, by_U), RowGradient(some, by_V))
 
-    def _affinity(self, at: Point, x: FeatureRuns, labels: Index) -> Floats:
-        """G of every entry of x and the labels of its row: [entries, n]."""
-        wanted, listed = labels[x.row], _matrix(at)[x.touched]
-        found = entry_positions(listed, np.broadcast_to(x.place[:, None], wanted.shape), wanted)
-        G = np.full(wanted.shape, self.other, at.V.dtype)
-        G[found >= 0] = listed.data[found[found >= 0]]
-        return G
+    def _products(self, x: FeatureRuns, U: Floats, at: Point, some: slice | Index) -> sp.csr_matrix:
+        """UᵢᵀVy of the listed pairs, times what G has above `other`: CSR [touched, some]."""
+        found, V = self._above_other(x, at, some), at.V[some]
+        feature = row_of_entry(found)
+        for pairs in runs(found.nnz, _PAIRS_AT_ONCE):
+            found.data[pairs] *= np.einsum("pd,pd->p", U[feature[pairs]], V[found.indices[pairs]])
+        return found
 
-    def _above_other(self, at: Point, x: FeatureRuns, pool: slice | Index) -> sp.csr_matrix:
-        """G less `other` of listed pairs, of the features that occur and the labels of a pool: CSR [touched, pool]."""
-        above = sp.csr_matrix(_matrix(at)[x.touched][:, pool], dtype=at.V.dtype)
+    def _above_other(self, x: FeatureRuns, at: Point, some: slice | Index) -> sp.csr_matrix:
+        """G less `other` of listed pairs, of the features that occur and some labels: CSR [touched, some]."""
+        above = sp.csr_matrix(_matrix(at)[x.touched][:, some], dtype=at.V.dtype)
         above.data -= above.dtype.type(self.other)
         return above
 

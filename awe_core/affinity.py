@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.arrangement import hash_ids
+from awe_core.rows import ranges
 
 SAMPLE_ROWS = 10_000
 """Rows of train whose neighbours' distances give the unit of λx."""
@@ -44,12 +45,25 @@ class LabelsById:
 
     def rows(self, ids: NDArray[np.int64]) -> NDArray[np.intp]:
         """Position of every id. Raises KeyError where one is not there."""
-        rows = np.searchsorted(self.ids, ids)
-        present = rows < len(self.ids)
-        present[present] = self.ids[rows[present]] == ids[present]
+        rows, present = self._found(ids)
         if not present.all():
             raise KeyError(f"id {ids[~present][0]} is a neighbour but not a row of the base")
         return rows
+
+    def of_rows(self, ids: NDArray[np.int64]) -> sp.csr_matrix:
+        """The labels of every id: int8 CSR [ids, Y] of ones; none where it is not there."""
+        rows, present = self._found(ids)
+        lengths = np.zeros(len(ids), dtype=np.int64)
+        lengths[present] = self.indptr[rows[present] + 1] - self.indptr[rows[present]]
+        labels = self.indices[ranges(self.indptr[rows[present]], lengths[present])]
+        indptr = np.concatenate(([0], np.cumsum(lengths)))
+        return sp.csr_matrix((np.ones(len(labels), np.int8), labels, indptr), shape=(len(ids), self.labels))
+
+    def _found(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        rows = np.searchsorted(self.ids, ids)
+        present = rows < len(self.ids)
+        present[present] = self.ids[rows[present]] == ids[present]
+        return rows, present
 
 
 def smallest_hashes(seed: int, ids: NDArray[np.int64], rows: int = SAMPLE_ROWS) -> NDArray[np.intp]:

@@ -21,7 +21,8 @@ from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind, joint_named
 from awe_core.affinities.latent_rbf import NearLabels
 from awe_core.affinities.neighbour_labels import NeighbourLabels
 from awe_core.affinities.pair_matrix import pairs_of_model
-from awe_core.affinities.stored import OF_EMBEDDING, NeighbourKind, StoredKind, from_neighbours
+from awe_core.affinities.settings import AffinitySettings
+from awe_core.affinities.stored import STORED_KINDS, StoredKind, from_neighbours
 from awe_core.affinity import LabelsById, median_distance, smallest_hashes
 from awe_core.arranged import ArrangedBlocks
 from awe_core.arrangement import hash_key
@@ -405,19 +406,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         ValueError : X or y is not what it has to be, a parameter is out of range, or most rows have the same embedding.
         FloatingPointError : training diverged.
         """
-        self._check_kind()
-        if self.n < 1 or self.iterations < 0:
-            raise ValueError(f"n must be 1 or more and iterations 0 or more, not {self.n} and {self.iterations}")
-        if not 0 <= self.input_weight < math.inf:
-            raise ValueError(f"input_weight must be finite and 0 or more, not {self.input_weight}")
-        if self.input_weight and (self.kind == "rbf" or self._jointly):
-            raise ValueError(
-                f"kind {self.kind!r} looks for no neighbours in Ux that x could stand beside: leave out input_weight"
-            )
-        if self.folds > 1 and (self.kind not in OF_EMBEDDING or self.recall < 1):
-            raise ValueError("folds go with neighbours in Ux, all of them: kind knn, hybrid or latent-rbf and recall 1")
-        if self.folds > 1 and self.iterations > 1 and self.embedding == "previous":
-            raise ValueError('folds are of Wsabie\'s embedding: with several iterations give embedding="first"')
+        self._check()
         examples = self._begin(X, y, sample_weight, ids, seen, least_rows=2 if self.iterations else 1)
         self._count_labels(examples.labels)
         fit, validation = self._divided(examples)
@@ -449,16 +438,27 @@ class AffinityWeightedEmbedding(LabelRanker):
         """Whether the affinity is learnt jointly with U and V."""
         return self.kind in JOINT_KINDS
 
-    def _check_kind(self) -> None:
-        """Raises ValueError that says in a line what is not known or does not go together."""
-        kinds = (*get_args(NeighbourKind), "cluster", *JOINT_KINDS)
-        if self.kind not in kinds:
-            raise ValueError(f"kind must be one of {', '.join(kinds)}, not {self.kind!r}")
+    def _check(self) -> None:
+        """Raises ValueError that says in a line what is not known, out of range, or does not go together."""
+        own = self.get_params(deep=False)
+        settings = AffinitySettings(**{one.name: own[one.name] for one in fields(AffinitySettings)})
+        if self.iterations < 0:
+            raise ValueError(f"iterations must be 0 or more, not {self.iterations}")
+        if settings.out_of_fold and self.iterations > 1 and self.embedding == "previous":
+            raise ValueError('folds are of Wsabie\'s embedding: with several iterations give embedding="first"')
         known = _parameters_of(self.kind)
         unknown = sorted(set(self.kind_params or {}) - known)
         if unknown:
             has = f"has {', '.join(sorted(known))}" if known else "has none"
             raise ValueError(f"kind_params: kind {self.kind!r} has no {unknown[0]!r}; it {has}")
+
+    @property
+    def _by_leaves(self) -> bool:
+        return self.kind in STORED_KINDS and not STORED_KINDS[self.kind].by_neighbours
+
+    @property
+    def _of_x(self) -> bool:
+        return self.kind in STORED_KINDS and not STORED_KINDS[self.kind].embedded
 
     def _joint(self, iteration: int) -> Joint | None:
         """The affinity that an iteration learns with U and V."""
@@ -481,6 +481,9 @@ class AffinityWeightedEmbedding(LabelRanker):
         self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int
     ) -> tuple[ArrangedBlocks, ArrangedBlocks | None]:
         """Both sides with G by the embedding of the iteration before, whose space is kept."""
+        if iteration > 1 and (self._of_x or self.embedding == "first"):  # made of what the one before was made of
+            self._spaces.append(self._spaces[-1])
+            return fit, validation
         with threadpool_limits(1):
             self._spaces.append(self._space_of(fit, iteration))
             fit = fit.with_affinities(self._fitted_affinities(fit, iteration))
@@ -492,8 +495,8 @@ class AffinityWeightedEmbedding(LabelRanker):
         """G of the examples that are trained on."""
         if self.folds > 1:
             return self._affinities_by_fold(fit)
-        found = self._neighbours_within(fit, iteration) if self.recall < 1 and self.kind != "cluster" else None
-        return self._affinities(fit, iteration, own=True, found=found, within=True)
+        found = self._neighbours_within(fit, iteration) if self.recall < 1 else None
+        return self._affinities(fit, iteration, own=True, found=found)
 
     def _train(
         self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int, how: Mapping[str, Any]
@@ -536,12 +539,11 @@ class AffinityWeightedEmbedding(LabelRanker):
         ids : int64 [rows]: a row that was trained on is not its own neighbour. Without ids all rows are new.
         seen : [rows, labels], labels that are not ranked.
         """
-        check_is_fitted(self, "models_")
-        last = len(self.models_) - 1 if iteration is None else iteration
+        last = self._iteration(iteration)
         chosen = method or ("awe" if last else "wsabie")
         if chosen not in get_args(Method) or (chosen != "wsabie" and not last):
             raise ValueError(f"method {chosen!r} is none of {', '.join(get_args(Method))} at iteration {last}")
-        if self._jointly and last and chosen != "awe":
+        if self._jointly and chosen in ("knn-embedding", "gxf"):
             raise ValueError(f"method {chosen!r} ranks by a G that is stored, and kind {self.kind!r} has none")
         queries = self._queries(X, ids, seen)
         with threadpool_limits(1):
@@ -560,8 +562,11 @@ class AffinityWeightedEmbedding(LabelRanker):
         Of a row that was trained on too it is made by the model of all, whatever `folds` are. Raises ValueError where
         no G is stored.
         """
+        last = self._iteration(iteration)
+        if self._spaces[last] is None:
+            which = f"kind {self.kind!r} is learnt with U and V and" if last else "iteration 0 is Wsabie's and"
+            raise ValueError(f"{which} stores no G")
         queries = self._queries(X, ids, None)
-        last = len(self.models_) - 1 if iteration is None else iteration
         with threadpool_limits(1):
             blocks = self._affinities(queries, last, own=ids is not None)
         order = np.concatenate([np.zeros(0, np.intp), *queries.positions])
@@ -603,21 +608,26 @@ class AffinityWeightedEmbedding(LabelRanker):
 
     # --- Neighbours ---
 
+    def _iteration(self, asked: int | None) -> int:
+        """T, the last where none is asked for."""
+        check_is_fitted(self, "models_")
+        last = len(self.models_) - 1
+        if asked is not None and not 0 <= asked <= last:
+            raise ValueError(f"iteration must be from 0 to {last}, not {asked}")
+        return last if asked is None else asked
+
     def _space(self, iteration: int) -> _Space:
         space = self._spaces[iteration]
-        if space is None:
-            raise ValueError(
-                f"iteration {iteration} of kind {self.kind!r} stores no G; ask for one from 1 on, of another kind"
-            )
+        assert space is not None
         return space
 
     def _space_of(self, fit: ArrangedBlocks, iteration: int) -> _Space:
-        where = None if self.kind == "rbf" else self._beside(self._source(iteration), fit)
+        where = None if self._of_x else self._beside(self._source(iteration), fit)
         blocks = fit.map(lambda block: _placed(where, block))
         order = np.concatenate(fit.positions)
         ids = fit.whole.ids[order]
         vectors = sp.vstack(blocks, format="csr") if sp.issparse(blocks[0]) else np.concatenate(blocks)
-        if self.kind != "cluster":
+        if not self._by_leaves:
             return _Space(where, ids, vectors, self._median(ids, vectors), None)
         sample = in_sample(self._seed, ids, self.leaf_rows)
         tree = ClusterTree.fit(self._seed, ids[sample], vectors[sample], self.leaf_rows)
@@ -667,15 +677,18 @@ class AffinityWeightedEmbedding(LabelRanker):
         iteration: int,
         own: bool,
         found: list[Neighbours] | None = None,
-        within: bool = False,
     ) -> list[sp.csr_matrix]:
-        """G of every block of queries, whose neighbours may be `found` already; `within`, they are the base."""
+        """G of every block of queries, whose neighbours may be `found` already. Where the ids are their `own`, a row of
+        the base says nothing of itself."""
         space = self._space(iteration)
         blocks = (queries[index] for index in range(len(queries.positions)))
         if space.leaves:
             leaves = space.leaves
             return [
-                self._affinity_by_leaf(leaves, _placed(space.where, b), b.labels if within else None) for b in blocks
+                self._affinity_by_leaf(
+                    leaves, _placed(space.where, b), self._base_labels.of_rows(b.ids) if own else None
+                )
+                for b in blocks
             ]
         if found is None:
             base = prepare(space.ids, space.vectors)
@@ -690,7 +703,7 @@ class AffinityWeightedEmbedding(LabelRanker):
     def _weighed(self, found: Neighbours, median: float, model: Model) -> sp.csr_matrix:
         """G from neighbours, whose labels the latent RBF compares by the V of a model."""
         near = NeighbourLabels.of(found, self._base_labels, self.lambda_x / median, self.epsilon)
-        near_labels = NearLabels.of(model.V, self.near_labels) if self.kind == "latent-rbf" else None
+        near_labels = NearLabels.of(model.V, self.near_labels) if STORED_KINDS[self.kind].near_labels else None
         return from_neighbours(self.kind, self.mode, self.lambda_y, near_labels).of(near)
 
     def _affinities_by_fold(self, fit: ArrangedBlocks) -> list[sp.csr_matrix]:

@@ -91,7 +91,8 @@ class LabelRanker(ClassifierMixin, BaseEstimator):
     def predict(self, X: ArrayLike | sp.spmatrix) -> Any:
         """The best `labels_per_row_` labels of every row, in the form in which y was given to `fit`.
 
-        A ranking has no threshold: all rows get as many labels, or as many as they have candidates.
+        A ranking has no threshold: all rows get as many labels, or as many as they have candidates. Of single classes a
+        row without any candidate gets the first, for scikit-learn knows no row without a class.
         """
         features, k = self._new_features(X), min(self.labels_per_row_, len(self.classes_))
         labels = np.full((features.shape[0], k), -1, dtype=np.int64)
@@ -118,6 +119,8 @@ class LabelRanker(ClassifierMixin, BaseEstimator):
         hits = np.zeros(len(weight))
         for rows, scores in self._score_runs(features):
             hits[rows] = np.asarray(truth[np.arange(rows.start, rows.stop), scores.argmax(axis=1)]).ravel()
+            if self._targets.kind != "classes":
+                hits[rows] *= scores.max(axis=1) > LOWEST
         if not weight.sum() > 0:
             raise ValueError("no row of y has a label, so there is nothing to score")
         return float(np.average(hits, weights=weight))
@@ -157,6 +160,12 @@ class LabelRanker(ClassifierMixin, BaseEstimator):
         """Check what is given to `fit`: the examples, with the seed and the targets settled."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be 0 or more and below 1, not {self.validation_fraction}")
+        if self.rows_per_part < 1 or self.block_rows < 1:
+            raise ValueError(
+                f"rows_per_part and block_rows must be 1 or more, not {self.rows_per_part} and {self.block_rows}"
+            )
         features = validate_data(self, X, accept_sparse="csr", dtype=np.float32, ensure_min_samples=least_rows)
         self._settle(Targets.of(y))
         return self._examples(canonical(features), y, sample_weight, ids, seen)
@@ -289,9 +298,8 @@ def _block(
     given = np.arange(rows, dtype=np.int64) if ids is None else np.asarray(ids, np.int64)
     if given.shape != (rows,):
         raise ValueError(f"X has {rows} rows and ids {given.shape}")
-    if seen is None:
-        seen = sp.csr_matrix(labels.shape, dtype=np.float32)
-    elif seen.shape != labels.shape:
+    seen = sp.csr_matrix(labels.shape if seen is None else seen, dtype=np.float32)
+    if seen.shape != labels.shape:
         raise ValueError(f"seen is {seen.shape}, it has to be {labels.shape}: rows by labels")
     return Block(given, features, labels, canonical(seen), weight)
 

@@ -332,11 +332,15 @@ def _vectors(context: Context, lane: Lane, iteration: int) -> dict[str, VectorDa
 
 def _model(context: Context, lane: Lane, iteration: int) -> tuple[str, ModelFile] | None:
     """The model whose V labels are compared by."""
-    if context.config.affinity.kind != "latent-rbf":
+    if not _compares_V(context.config.affinity):
         return None
     of = context.config.affinity.source(iteration)
     directory = lane.model(of)
     return directory, context.fresh(directory, model_file(context.fs, directory, of))
+
+
+def _compares_V(settings: Affinity) -> bool:
+    return settings.stored is not None and settings.stored.near_labels
 
 
 def _folds(context: Context, lane: Lane, iteration: int) -> list[FoldVectors]:
@@ -356,10 +360,10 @@ def _folds(context: Context, lane: Lane, iteration: int) -> list[FoldVectors]:
             refuse_other_weight(context, name, manifest, "embed --iteration=0")
         return tuple(VectorDataset(*named) for named in zip(directories, found, strict=True))
 
-    latent, folds = context.config.affinity.kind == "latent-rbf", []
+    by_V, folds = _compares_V(context.config.affinity), []
     for fold in range(context.config.folds):
         directory = lane.fold_model(fold)
-        model = (directory, context.fresh(directory, model_file(context.fs, directory, 0))) if latent else None
+        model = (directory, context.fresh(directory, model_file(context.fs, directory, 0))) if by_V else None
         folds.append(FoldVectors(embedded(fold, own=True), embedded(fold, own=False), model))
     return folds
 

@@ -331,11 +331,11 @@ def _reached_bytes(ranker: Ranker, affinity: Affinity | None, base: Sequence[Vec
 def _bytes_for_affinity(affinity: Affinity, coordinates: int, base: Sequence[VectorDataset]) -> int:
     """Bytes of the base where its neighbours are looked for, or of a centroid and the labels of every leaf."""
     rows = sum(dataset.manifest.rows for dataset in base)
-    if affinity.joint is not None:
+    if affinity.stored is None:
         return 0
-    if affinity.kind == "rbf":
+    if not affinity.embedded:
         return _bytes_of(base)
-    if affinity.kind == "cluster":
+    if not affinity.by_neighbours:
         return 4 * (coordinates + affinity.leaf_labels) * math.ceil(rows / affinity.leaf_rows)
     return 4 * coordinates * rows
 

@@ -19,10 +19,10 @@ from typing import Any, get_args
 import click
 from threadpoolctl import threadpool_limits
 
+from awe_core.affinities.settings import KINDS
 from awe_core.knn.metric import Metric
 from pipelines import log
 from pipelines.commands import COMMANDS
-from pipelines.config import KINDS
 from pipelines.errors import ConfigError, DataError, JobError, TemplateWritten
 from pipelines.formats.registry import FORMATS
 from pipelines.manual import EXIT, PROGRAM, SETTINGS, Manual

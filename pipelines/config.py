@@ -6,7 +6,8 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import fields
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -14,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from awe_core import passive_aggressive, ridge
 from awe_core.affinities.joint import Joint
 from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind, joint_named
-from awe_core.affinities.stored import OF_EMBEDDING, NeighbourKind, StoredKind
+from awe_core.affinities.settings import KINDS, AffinitySettings, keys_of
+from awe_core.affinities.stored import STORED_KINDS, Stored, StoredKind
 from awe_core.kernel_choice import resolved_kernel
 from awe_core.kernels import KernelName
 from awe_core.neighbour_space import refuse_unfit_inputs
@@ -27,9 +29,6 @@ from pipelines.errors import ConfigError
 from pipelines.filesystem import BeamFileSystem
 from pipelines.search_space import SEARCHED, Space, ends
 from schemas.filesystem import FileSystem, read_bytes
-
-KINDS: tuple[str, ...] = (*get_args(NeighbourKind), "cluster", *JOINT_KINDS)
-"""Of affinities: those that are stored, and those that are learnt with U and V."""
 
 ELEMENT_BYTES = 10_000_000
 """No element that flows through Beam may be larger: a grouped value has to fit in a worker's heap many times over."""
@@ -196,14 +195,24 @@ class Affinity(Section):
         return joint_named(self.kind, self.model_dump()) if self.kind in JOINT_KINDS else None
 
     @property
-    def by_neighbours(self) -> bool:
-        """Whether G is made of neighbours."""
-        return self.kind != "cluster"
+    def settings(self) -> AffinitySettings:
+        """What G is made with."""
+        return AffinitySettings(**self.model_dump(include={one.name for one in fields(AffinitySettings)}))
+
+    @property
+    def stored(self) -> Stored | None:
+        """What the kind is where it is stored with the examples."""
+        return STORED_KINDS.get(self.kind)
 
     @property
     def embedded(self) -> bool:
-        """Whether G is made of Ux, and not of x itself."""
-        return self.kind != "rbf"
+        """Whether a G is stored that is made of Ux, and not of x itself."""
+        return self.stored is not None and self.stored.embedded
+
+    @property
+    def by_neighbours(self) -> bool:
+        """Whether a G is stored that is made of neighbours."""
+        return self.stored is not None and self.stored.by_neighbours
 
     @property
     def out_of_fold(self) -> bool:
@@ -211,10 +220,17 @@ class Affinity(Section):
         return self.folds > 1
 
     def reads(self) -> dict[str, Any]:
-        """The keys that G depends on, with their values; JSON has no infinity."""
-        beside = ("input_weight",) if self.input_weight else ()
-        values = self.model_dump(include={"kind", *_READ.get(self.kind, ()), *beside})
-        return {name: "inf" if value == math.inf else value for name, value in values.items()}
+        """The keys that G depends on, with their values."""
+        return self.settings.reads()
+
+    def ignores(self, key: str) -> bool:
+        """Whether a key of this section says nothing of the kind, or is refused beside what is given."""
+        if key in _OF_SOME_KIND:
+            return key not in keys_of(self.kind)
+        if key in ("offset", "bias") and self.stored is None:
+            return True
+        compared = self.stored is not None and not self.stored.near_labels and math.isfinite(self.lambda_y)
+        return key == "bias" and compared
 
     def as_knn(self) -> Affinity:
         """The same neighbours, of which only equal labels count: what the method `knn` ranks by."""
@@ -226,45 +242,11 @@ class Affinity(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Affinity:
-        finite = math.isfinite(self.lambda_y)
-        if self.kind in ("hybrid", "latent-rbf") and not finite:
-            raise ValueError(f'affinity.kind = "{self.kind}" needs a finite affinity.lambda_y; or take kind = "knn"')
-        if self.kind in ("knn", "cluster") and finite:
-            raise ValueError(
-                f'affinity.kind = "{self.kind}" compares no labels: leave out affinity.lambda_y, or take "hybrid"'
-            )
-        if finite and self.epsilon:
-            raise ValueError("affinity.epsilon bounds the error where only equal labels count: leave out lambda_y")
-        if finite and self.bias and self.kind != "latent-rbf":
-            raise ValueError(
-                f"affinity.bias would stand in place of what a finite lambda_y gives the labels that no neighbour of "
-                f'kind = "{self.kind}" has: leave one of the two out'
-            )
-        if self.kind == "cluster" and (self.mode != "sum" or self.epsilon or self.recall < 1):
-            raise ValueError('affinity.kind = "cluster" has no neighbours: leave out mode, epsilon and recall')
-        if self.kind == "rbf" and self.embedding == "first":
-            raise ValueError('affinity.kind = "rbf" is made of x itself: leave out affinity.embedding')
-        if self.input_weight and (self.joint or not self.embedded):
-            raise ValueError(
-                f'affinity.kind = "{self.kind}" looks for no neighbours in Ux that x could stand beside: leave out '
-                "affinity.input_weight"
-            )
-        if self.out_of_fold and self.kind not in OF_EMBEDDING:
-            raise ValueError(f'affinity.kind = "{self.kind}" is not made of neighbours in Ux: leave out affinity.folds')
-        if self.out_of_fold and self.recall < 1:
-            raise ValueError("affinity.folds joins no rows with themselves, as affinity.recall does: leave one out")
+        assert self.settings
         return self
 
 
-_NEIGHBOURS = ("n", "lambda_x", "mode", "epsilon", "recall")
-_READ: dict[str, tuple[str, ...]] = {
-    "knn": _NEIGHBOURS,
-    "rbf": (*_NEIGHBOURS, "lambda_y"),
-    "hybrid": (*_NEIGHBOURS, "lambda_y"),
-    "latent-rbf": (*_NEIGHBOURS, "lambda_y", "near_labels"),
-    "cluster": ("leaf_rows", "leaf_labels"),
-}
-"""The keys of the section that a kind's G depends on. Which embedding it is made of, its inputs say."""
+_OF_SOME_KIND = frozenset(key for kind in KINDS for key in keys_of(kind))
 
 
 class Evaluate(Section):

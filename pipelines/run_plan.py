@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from awe_core.affinities.cluster import BRANCHES, SAMPLED
 from awe_core.affinities.joint import OfScore
 from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind
-from awe_core.affinities.stored import OF_EMBEDDING, StoredKind
+from awe_core.affinities.stored import STORED_KINDS, Stored, StoredKind
 from awe_core.affinity import SAMPLE_ROWS
 from awe_core.knn.plan import (
     Asked,
@@ -159,19 +159,38 @@ class Run:
         return selection, replace(selection, train=rows, validation=0, test=self.test)
 
     @property
+    def _stored(self) -> Stored | None:
+        return STORED_KINDS.get(self.kind)
+
+    @property
     def stored(self) -> int:
         """Iterations whose G is stored with the examples."""
-        return 0 if self.kind in JOINT_KINDS else self.iterations
+        return self.iterations if self._stored else 0
+
+    @property
+    def of_x(self) -> bool:
+        """Whether G is made of neighbours in x itself."""
+        return self._stored is not None and not self._stored.embedded
+
+    @property
+    def by_leaves(self) -> bool:
+        """Whether G is made of leaves in place of neighbours."""
+        return self._stored is not None and not self._stored.by_neighbours
+
+    @property
+    def labels_of_a_label(self) -> int:
+        """Candidates that a neighbour's label brings: itself, and those near to it where V compares labels."""
+        return 1 + self.near_labels if self._stored is not None and self._stored.near_labels else 1
 
     @property
     def embedded(self) -> int:
         """Models that all examples are embedded by."""
-        return 0 if self.kind == "rbf" else min(self.stored, 1) if self.first else self.stored
+        return 0 if self.of_x else min(self.stored, 1) if self.first else self.stored
 
     @property
     def fold_models(self) -> int:
         """Models that are trained without a fold, each on all other rows."""
-        return self.folds if self.folds > 1 and self.stored and self.kind in OF_EMBEDDING else 0
+        return self.folds if self.folds > 1 and self.stored and self._stored and self._stored.flattered else 0
 
     @property
     def first_methods(self) -> list[str]:
@@ -216,9 +235,9 @@ class Run:
         """Labels of a leaf; or of n neighbours, if they were drawn from all: those of near ones coincide more."""
         if self.candidates_found is not None:
             return self.candidates_found
-        if self.kind == "cluster":
+        if self.by_leaves:
             return min(self.leaf_labels, self.labels)
-        drawn = self.n * self.labels_a_row * (1 + self.near_labels if self.kind == "latent-rbf" else 1)
+        drawn = self.n * self.labels_a_row * self.labels_of_a_label
         return min(drawn, -self.labels * math.expm1(drawn * math.log1p(-1 / self.labels))) if self.labels > 1 else 1.0
 
     @property
@@ -453,13 +472,13 @@ def _affinity(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     """The join of the training rows with themselves, with the others and with the sample for the median; and examples
     written again, with the labels of the base on every worker. Clusters have no join.
     """
-    if run.kind == "cluster":
+    if run.by_leaves:
         return _leaves(run, cluster, speeds)
     joins = [_planned("affinity", asked, cluster) for asked in _affinity_joins(run, cluster)]
-    times, of_x = run.stored, run.kind == "rbf"
+    times = run.stored
     gathered = run.rows * neighbour_bytes(_affinity_joins(run, cluster)[0], run.n) + _sample_bytes(run)
-    vectors = run.example_bytes if of_x else run.embedding_bytes
-    read = run.rows * (run.example_bytes + (0.0 if of_x else vectors))
+    vectors = run.example_bytes if run.of_x else run.embedding_bytes
+    read = run.rows * (run.example_bytes + (0.0 if run.of_x else vectors))
     read += run.train * (vectors + cluster.tasks * 4 * run.labels_a_row)  # the sample is of all parts
     return _stage(
         "affinity",
@@ -472,7 +491,7 @@ def _affinity(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
         cluster,
         speeds,
         at_once=_parts(run, run.rows),
-        beside=times * run.rows * _seconds_to_weigh(run) * (1 + run.near_labels if run.kind == "latent-rbf" else 1),
+        beside=times * run.rows * _seconds_to_weigh(run) * run.labels_of_a_label,
         joins=times * joins,
         built_in=rates_of_affinity(run),
     )
@@ -482,11 +501,11 @@ def _affinity_joins(run: Run, cluster: Cluster) -> list[Asked]:
     """Of all with all; or of the others with the training rows, and of every fold with the other folds. Rows of sparse
     x are joined with themselves as other queries are.
     """
-    if run.kind == "rbf" and run.nonzeros is not None:
+    if run.of_x and run.nonzeros is not None:
         others = _asked(run, cluster, of_x=True, within=False)
         return [replace(others, query_rows=run.train + others.query_rows)]
     if not run.fold_models:
-        return [_asked(run, cluster, run.kind == "rbf", within=True)]
+        return [_asked(run, cluster, run.of_x, within=True)]
     whole = _asked(run, cluster, of_x=False, within=False)
     own = run.train // run.fold_models
     base = max(1, run.train - own)
@@ -605,7 +624,7 @@ def _stages(run: Run) -> Iterator[Callable[[Run, Cluster, Speeds], StagePlan]]:
 
 def rates_of_affinity(run: Run) -> Rates:
     """What is built in for the vectors whose neighbours G is made of."""
-    return _built_in(run, run.kind == "rbf")
+    return _built_in(run, run.of_x)
 
 
 def _built_in(run: Run, of_x: bool) -> Rates:

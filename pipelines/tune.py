@@ -29,7 +29,7 @@ from optuna.distributions import (
 
 from awe_core.arrangement import hash_key
 from awe_core.metrics import cutoffs
-from pipelines import affinity, annotate, embed, evaluate, ingest, log, train
+from pipelines import annotate, evaluate, ingest, log, train
 from pipelines.config import Config
 from pipelines.errors import ConfigError, DataError
 from pipelines.models import model_file
@@ -38,6 +38,7 @@ from pipelines.run_directory import Lane, RunDirectory
 from pipelines.search_space import AWE, WSABIE, Range, Space, Values, ends, flat, holds
 from pipelines.stage import Context
 from pipelines.trials import State, Trial, Trials
+from pipelines.whole_run import train_iteration
 from schemas.manifest import find_manifest
 from schemas.model_file import MODEL
 
@@ -144,7 +145,14 @@ def _asked(config: Config, request: Request) -> dict[str, Any]:
 
 
 def _space(config: Config, search: str, given: Space) -> dict[str, Values]:
-    return flat(given, config.tune.wsabie if search == "wsabie" else config.tune.awe)
+    """The space by `section.key`, without keys that say nothing of the configuration's kind of affinity."""
+    space = flat(given, config.tune.wsabie if search == "wsabie" else config.tune.awe)
+    kept = {}
+    for name, values in space.items():
+        section, _, key = name.partition(".")
+        if section != "affinity" or not config.affinity.ignores(key):
+            kept[name] = values
+    return kept
 
 
 def _described(space: Mapping[str, Values]) -> dict[str, Any]:
@@ -195,11 +203,8 @@ def _awe(contexts: Mapping[int, Context], trials: Trials) -> Measure:
         beginning = _values(trials.searches["wsabie"][start].settings, contexts[seed].config, "wsabie", WSABIE)
         context = _with(contexts[seed], {**beginning, **own}, "awe")
         lane, last = _lane(context, start), context.config.run.iterations
-        train.main(context, lane, 0)  # stands there, unless somebody removed it
-        for iteration in range(1, last + 1):
-            embed.main(context, lane, iteration - 1)
-            affinity.main(context, lane, iteration)
-            train.main(context, lane, iteration)
+        for iteration in range(last + 1):  # the first stands there, unless somebody removed it
+            train_iteration(context, lane, iteration)
         kept = [_epochs(context, lane, iteration) for iteration in range(1, last + 1)]
         return _measured(context, lane, last, "awe"), kept
 

@@ -67,17 +67,23 @@ def run_stage(name: str, context: Context, iteration: int) -> None:
     context.write_configuration()
 
 
+def train_iteration(context: Context, lane: Lane, iteration: int) -> None:
+    """Model-T of a lane, and before it what its kind of affinity is made of."""
+    settings = context.config.affinity
+    if iteration and settings.stored:
+        if settings.embedded:
+            embed.main(context, lane, settings.source(iteration))
+        affinity.main(context, lane, iteration)
+    train.main(context, lane, iteration)
+
+
 def run_all(context: Context) -> None:
     """All stages of a run in their order, lane after lane: the final one takes its epochs from the selection."""
     run_ingest(context)
     config: Config = context.config
     for lane in context.lanes():
         for iteration in range(config.run.iterations + 1):
-            if iteration and config.affinity.joint is None:
-                if config.affinity.embedded:
-                    embed.main(context, lane, config.affinity.source(iteration))
-                affinity.main(context, lane, iteration)
-            train.main(context, lane, iteration)
+            train_iteration(context, lane, iteration)
             annotate.main(context, lane, iteration)
             evaluate.main(context, lane, iteration)
     evaluate.keep_only(context, expected_rows(context))

@@ -15,17 +15,50 @@ of the iteration before or, if wanted, always Wsabie's.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
 from awe_core.affinities.hybrid import Hybrid
 from awe_core.affinities.knn import Knn
 from awe_core.affinities.latent_rbf import LatentRbf, NearLabels
 from awe_core.affinities.neighbour_labels import FromNeighbours, Mode
 
-NeighbourKind = Literal["knn", "rbf", "hybrid", "latent-rbf"]
-StoredKind = NeighbourKind | Literal["cluster"]
-OF_EMBEDDING = ("knn", "hybrid", "latent-rbf")
-"""Those made of neighbours in Ux: where U was fitted to a row's own labels, its G looks better than a new row's."""
+StoredKind = Literal["knn", "rbf", "hybrid", "latent-rbf", "cluster"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a stored kind is.
+
+    Attributes
+    ----------
+    reads : the keys that G depends on.
+    lambda_y : whether labels are compared by a λy, which may be infinite, has to be finite, or is not there.
+    embedded : made of Ux, and not of x itself.
+    by_neighbours : made of neighbours.
+    near_labels : candidates are labels near to those of the neighbours too, by V.
+    """
+
+    reads: tuple[str, ...]
+    lambda_y: Literal["none", "any", "finite"]
+    embedded: bool = True
+    by_neighbours: bool = True
+    near_labels: bool = False
+
+    @property
+    def flattered(self) -> bool:
+        """Whether a row's own labels, to which U was fitted, decide who its neighbours are: folds are of use."""
+        return self.embedded and self.by_neighbours
+
+
+_NEIGHBOURS = ("n", "lambda_x", "mode", "epsilon", "recall")
+STORED_KINDS: dict[str, Stored] = {
+    "knn": Stored(_NEIGHBOURS, "none"),
+    "rbf": Stored((*_NEIGHBOURS, "lambda_y"), "any", embedded=False),
+    "hybrid": Stored((*_NEIGHBOURS, "lambda_y"), "finite"),
+    "latent-rbf": Stored((*_NEIGHBOURS, "lambda_y", "near_labels"), "finite", near_labels=True),
+    "cluster": Stored(("leaf_rows", "leaf_labels"), "none", by_neighbours=False),
+}
 
 
 def from_neighbours(kind: str, mode: Mode, lambda_y: float, near_labels: NearLabels | None) -> FromNeighbours:
@@ -45,6 +78,6 @@ def from_neighbours(kind: str, mode: Mode, lambda_y: float, near_labels: NearLab
     if kind == "latent-rbf" and near_labels and math.isfinite(lambda_y):
         return LatentRbf(mode, near_labels.closeness(lambda_y))
     raise ValueError(
-        f"the affinity's kind must be one of {', '.join(get_args(NeighbourKind))}, not {kind!r} with λy = {lambda_y}; "
-        "the latent RBF needs a finite λy"
+        f"the affinity's kind must be one that is made of neighbours, not {kind!r} with λy = {lambda_y}; the latent "
+        "RBF needs a finite λy"
     )

@@ -301,3 +301,69 @@ def test_the_kernel_that_is_asked_for_trains_every_iteration(kernel: str, monkey
 def test_an_unknown_kernel_is_refused() -> None:
     with pytest.raises(ValueError, match='train.kernel must be one of "auto", "numpy", "numba"'):
         AffinityWeightedEmbedding(**SMALL, kernel="fortran").fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"embedding": "frist"}, "affinity.embedding must be one of"),
+        ({"kind": "hybrid"}, "needs a finite affinity.lambda_y"),
+        ({"validation_fraction": 1.5}, "validation_fraction must be 0 or more and below 1"),
+        ({"validation_fraction": np.nan}, "validation_fraction must be 0 or more and below 1"),
+        ({"rows_per_part": 0}, "rows_per_part and block_rows must be 1 or more"),
+        ({"iterations": -1}, "iterations must be 0 or more"),
+        ({"folds": 2, "iterations": 2}, 'give embedding="first"'),
+        ({"kind": "low-rank", "kind_params": {"k": 3}}, "has no 'k'; it has rank"),
+    ],
+)
+def test_what_the_pipeline_refuses_the_estimator_refuses(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        AffinityWeightedEmbedding(**{**SMALL, **wrong}).fit(X, y)
+
+
+def test_what_is_asked_of_an_iteration_that_has_it_not_is_refused() -> None:
+    knn, sigmoid = (AffinityWeightedEmbedding(**SMALL, kind=kind).fit(X, Y) for kind in ("knn", "sigmoid"))
+    for asked in (-1, 2):
+        with pytest.raises(ValueError, match=f"iteration must be from 0 to 1, not {asked}"):
+            knn.rank(X, iteration=asked)
+    with pytest.raises(ValueError, match="iteration 0 is Wsabie's and stores no G"):
+        knn.affinity(X, iteration=0)
+    with pytest.raises(ValueError, match="kind 'sigmoid' is learnt with U and V and stores no G"):
+        sigmoid.affinity(X)
+    with pytest.raises(ValueError, match="ranks by a G that is stored"):
+        sigmoid.rank(X, method="gxf")
+    own = sigmoid.rank(X, method="wsabie").labels
+    assert own.tolist() == sigmoid.rank(X, iteration=0).labels.tolist()
+    seen = np.zeros_like(Y)
+    seen[:, 1] = 1
+    assert 1 not in knn.rank(X, seen=seen).labels
+
+
+def test_a_row_of_a_leaf_is_not_counted_for_itself() -> None:
+    """With a label of its own every row has it as a candidate only where it is taken for a new row."""
+    alone = np.arange(60)
+    fitted = AffinityWeightedEmbedding(**SMALL, kind="cluster", leaf_rows=20).fit(
+        X, np.hstack([np.eye(60), Y]), ids=alone + 5
+    )
+    base = fitted.affinity(X)[alone, alone].A1 > 0
+    assert base.sum() == 54  # all but those held out
+    assert not fitted.affinity(X, ids=alone + 5)[alone, alone].any()
+    assert (fitted.affinity(X, ids=alone + 1000)[alone, alone].A1 > 0).tolist() == base.tolist()
+
+
+def test_what_cannot_be_ranked_is_no_hit() -> None:
+    fitted = AffinityWeightedEmbedding(**SMALL, kind="cluster", leaf_rows=1000).fit(X, Y)
+    queries, truth = X[:6], np.eye(3)[np.zeros(6, dtype=int)]
+    assert fitted.score(queries, truth) > 0
+    nothing = replace(fitted._spaces[1].leaves, counts=0 * fitted._spaces[1].leaves.counts)
+    fitted._spaces[1] = replace(fitted._spaces[1], leaves=nothing)
+    assert fitted.score(queries, truth) == 0
+
+
+def test_an_embedding_that_stays_makes_its_neighbours_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings, train_once = [], estimator.train
+    monkeypatch.setattr(estimator, "train", lambda *given, **how: trainings.append(1) or train_once(*given, **how))
+    how = {**SMALL, "folds": 3, "iterations": 3, "embedding": "first"}
+    fitted = AffinityWeightedEmbedding(**how).fit(DIGITS[:200], DIGIT[:200])
+    assert len(trainings) == 4 + 3
+    assert len(set(fitted.medians_[1:])) == 1

@@ -77,5 +77,5 @@ def test_a_weight_below_zero_or_not_finite_is_refused(weight: float) -> None:
 @pytest.mark.parametrize("kind", ["rbf", next(iter(JOINT_KINDS))])
 def test_a_kind_without_neighbours_in_ux_is_refused(kind: str) -> None:
     estimator = AffinityWeightedEmbedding(kind=kind, input_weight=1.0)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="leave out input_weight"):
+    with pytest.raises(ValueError, match="leave out affinity.input_weight"):
         estimator.fit(rows(), np.arange(50) % 3)

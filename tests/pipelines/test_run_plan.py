@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from awe_core.affinities.settings import KINDS
 from awe_core.knn.plan import Asked, plans, rates_of
-from pipelines.config import KINDS
 from pipelines.run_plan import (
     _SECONDS_A_LINE,
     _SECONDS_A_NEIGHBOURS_LABEL,

@@ -210,3 +210,30 @@ def test_the_first_search_has_ended_once_the_second_has_begun(run: Path, tmp_pat
     tuned(copy, "--trials=3", "--tune.awe={train={warm_rate=[]}, affinity={mode=[], offset=[], bias=[]}}")
     searches = json.loads((copy / "trials.json").read_text())["searches"]
     assert {name: len(trials) for name, trials in searches.items()} == {"wsabie": 2, "awe": 3}
+
+
+@pytest.mark.parametrize(
+    ("affinity", "searched_for"),
+    [
+        ({}, {"n", "lambda_x", "mode", "offset", "bias"}),
+        ({"kind": "hybrid", "lambda_y": 2.0}, {"n", "lambda_x", "mode", "offset"}),
+        ({"kind": "rbf"}, {"n", "lambda_x", "mode", "offset", "bias"}),
+        ({"kind": "rbf", "lambda_y": 2.0}, {"n", "lambda_x", "mode", "offset"}),
+        ({"kind": "latent-rbf", "lambda_y": 2.0}, {"n", "lambda_x", "mode", "offset", "bias"}),
+        ({"kind": "cluster"}, {"offset", "bias"}),
+        ({"kind": "top-k"}, set()),
+    ],
+)
+def test_what_a_kind_does_not_read_is_not_searched_for(affinity: dict[str, Any], searched_for: set[str]) -> None:
+    config = Config.model_validate({"data": {"format": "digits"}, "affinity": affinity})
+    found = tune._space(config, "awe", tune.AWE)
+    assert {name for name in found if name.startswith("affinity.")} == {f"affinity.{key}" for key in searched_for}
+    assert "train.warm_rate" in found
+
+
+@pytest.mark.parametrize("flags", [["--affinity.kind=low-rank"], ["--affinity.kind=rbf"], ["--affinity.kind=cluster"]])
+def test_every_kind_of_affinity_can_be_tuned(tmp_path: Path, flags: list[str]) -> None:
+    small = ["--train.epochs=1", "--run.iterations=2", "--affinity.n=10"]
+    cli.main(["tune", f"--run={tmp_path}", *DIGITS, *small, *flags, "--trials=1", "--seeds=0"])
+    trials = json.loads((tmp_path / "trials.json").read_text())["searches"]["awe"]
+    assert [(trial["state"], trial["reason"]) for trial in trials] == [("complete", None)]

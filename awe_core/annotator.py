@@ -2,8 +2,8 @@
 
     f(x, y) = (s·Σₘ wₘ [y ∈ Yₘ] + b)·(xᵀUᵀVy + c),   wₘ = exp(−λx ‖φ(x) − φ(xₘ)‖²)
 
-φ is Ux, or that with x beside it (`awe_core.neighbour_space`). Everything that stands beside a label is enough to
-compute its score again.
+φ is Ux, or that with x beside it (`awe_core.neighbour_space`), or x itself. Everything that stands beside a label is
+enough to compute its score again. A model without a stored affinity has no neighbours to show: f is all that is said.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class Weighing:
     ----------
     base : the rows of the base, in `space` and prepared for the join.
     labels : theirs.
-    space : of the model that neighbours are found by.
+    space : of the model that neighbours are found by; None where they are near in x itself.
     gate : s and b.
     n, lambda_x, mode, epsilon : see `awe_core.affinities.knn`; λx is the setting / m.
     """
 
     base: Base
     labels: LabelsById
-    space: NeighbourSpace
+    space: NeighbourSpace | None
     gate: Gate
     n: int
     lambda_x: float
@@ -82,7 +82,8 @@ class Annotator:
     Attributes
     ----------
     model : U, V and c.
-    weighing : None for a model without affinity, Wsabie, whose labels have no neighbours behind them.
+    weighing : None for Wsabie and for an affinity that was learnt with U and V, whose labels have no neighbours behind
+        them.
     """
 
     model: Model
@@ -114,7 +115,8 @@ class Annotator:
     def _nearest(self, block: Block) -> Neighbours:
         how = self.weighing
         assert how is not None
-        queries = how.base.alike(block.ids, how.space.embed(block.features))
+        placed = block.features if how.space is None else how.space.embed(block.features)
+        queries = how.base.alike(block.ids, placed)
         return search(how.base, queries, how.n, leave_self_out=False)
 
     def _explained(self, block: Block, ranking: Ranking, found: Neighbours) -> Annotations:

@@ -10,7 +10,7 @@ none: one that cannot be an example ends the job with its file and line.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,9 +20,8 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from threadpoolctl import threadpool_limits
 
-from awe_core.neighbour_space import width
 from pipelines import counters
-from pipelines.config import Config
+from pipelines.config import Config, Data
 from pipelines.dataset_writer import CommitDatasets, DatasetPlan, is_current, refuse_other
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
@@ -35,7 +34,7 @@ from pipelines.ingestion.raw_files import RawFile, find_files, opened
 from pipelines.ingestion.read_rows import example_rows
 from pipelines.ingestion.vocabulary import Vocabulary
 from pipelines.job import run_job
-from pipelines.loaded_run import LoadedRun, load, refuse_unfit
+from pipelines.loaded_run import LoadedRun, base_of, load, raw_dimension, refuse_unfit
 from pipelines.models import model_bytes
 from pipelines.stage import timed
 from pipelines.worker_memory import with_memory
@@ -46,8 +45,8 @@ from schemas.parts import Part, PartWriter
 
 VERSION = 1
 _BLOCK_ROWS = 1024
-_BASE_ROW_BYTES = 12 * 20 + 84
-"""Of a row of the base beside its vector: 20 neighbours, the plan's usual n, and what the join keeps (docs/join.md)."""
+_BASE_ROW_BYTES = 84
+"""Of a row of the base beside its vector and its neighbours: what the join keeps (docs/join.md)."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +205,18 @@ def _plan(run: ExistingRun, files: Sequence[RawFile], k: int, directory: str) ->
 
 
 def _held(run: ExistingRun) -> int:
-    """Bytes of a worker: two models and the base."""
+    """Bytes of a worker: two models, the base, and landmarks."""
     facts, described = run.context.examples("train").facts, run.described(run.iteration)
-    models = 2 * model_bytes(described, facts["dimension"], facts["labels"])
-    rows = sum(run.context.examples(split).rows for split in run.lane.fit) if run.iteration else 0
-    D, weight = int(described.facts["settings"]["D"]), run.config.affinity.input_weight
-    return int(models + rows * (8 * width(D, int(facts["dimension"]), weight) + _BASE_ROW_BYTES))
+    held = 2 * model_bytes(described, facts["dimension"], facts["labels"]) + _landmark_bytes(run.config.data, facts)
+    for dataset in base_of(run):
+        stored = sum(part.bytes for part in dataset.manifest.parts) / max(1, dataset.manifest.rows)
+        vector = stored if dataset.sparse else 4 * dataset.dimension
+        held += int(dataset.manifest.rows * (2 * vector + 12 * run.config.affinity.n + _BASE_ROW_BYTES))
+    return held
+
+
+def _landmark_bytes(data: Data, facts: Mapping[str, Any]) -> int:
+    """Their points, as they are and centred, the projection, and the kernel of a block."""
+    if "mapped_from" not in facts:
+        return 0
+    return data.landmarks * (12 * raw_dimension(facts) + 8 * data.components + 8 * _BLOCK_ROWS)

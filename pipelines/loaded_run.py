@@ -1,11 +1,13 @@
 """A run in memory, ready to annotate rows that were never in it: its models, its base, its scaling, its labels.
 
-Memory of a process: U and V of two models, and of the base 8D + 4n + 84 bytes a row (8(D + d) + … with
-`affinity.input_weight`) and its labels. All of the base is held: `awe affinity` is the stage for more than that.
+Memory of a process: U and V of two models, and where there are neighbours of the base 8D + 12n + 84 bytes a row (8(D +
+d) + … with `affinity.input_weight`, of kind rbf twice its x) and its labels. All of the base is held: `awe affinity` is
+the stage for more than that. With landmarks those and their projection too, m·(12d + 8r) bytes, and 8m a row.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,13 +96,18 @@ def refuse_unfit(run: ExistingRun) -> None:
             f"{run.context.run.root}: x is who the user is, so nobody new has an embedding; a run with "
             "data.x = history can annotate new users"
         )
-    if run.iteration and run.described(run.iteration).facts.get("kind") != "knn":
-        raise ConfigError(f"{run.context.run.root}: new rows are annotated by the affinity of kind knn only")
+    settings = run.config.affinity
+    explained = settings.by_neighbours and math.isinf(settings.lambda_y)
+    if run.iteration and settings.stored and not explained:
+        raise ConfigError(
+            f'{run.context.run.root}: of kind = "{settings.kind}" no few neighbours say why a new row has a label; '
+            "give --iteration=0, which ranks by Wsabie"
+        )
 
 
 def _load(run: ExistingRun) -> LoadedRun:
     refuse_unfit(run)
-    weighing = _weighing(run) if run.iteration else None
+    weighing = _weighing(run) if run.iteration and run.config.affinity.stored else None
     facts, scale = dict(run.context.examples("train").facts), run.config.data.scale
     scaling = _scaling(run) if scale in FITTED else None
     landmarks = _landmarks(run, raw_dimension(facts)) if "mapped_from" in facts else None
@@ -121,12 +128,13 @@ def _weighing(run: ExistingRun) -> Weighing:
     directory = run.lane.reweighted(run.iteration, run.lane.fit[0])
     reweighted = run.context.fresh(directory, read_manifest(run.context.fs, directory, "affinity")).facts
     source = run.context.config.affinity.source(run.iteration)
-    base = _base(run, source)
+    base = base_of(run)
     ids, vectors, labels = _rows(base, run.context.fs, len(run.labels.names))
+    embedded = run.config.affinity.embedded
     return Weighing(
         base=prepare(ids, vectors),
         labels=labels,
-        space=space_of(run.model(source), base[0].manifest.facts),
+        space=space_of(run.model(source), base[0].manifest.facts) if embedded else None,
         gate=gate_of(facts),
         n=int(reweighted["n"]),
         lambda_x=float(reweighted["lambda_x"]) / float(reweighted["median"]),
@@ -135,9 +143,16 @@ def _weighing(run: ExistingRun) -> Weighing:
     )
 
 
-def _base(run: ExistingRun, source: int) -> list[VectorDataset]:
-    """Where the rows lie that the run's neighbours were found in, embedded by the model of the iteration `source`."""
-    found = []
+def base_of(run: ExistingRun) -> list[VectorDataset]:
+    """Where the rows lie that the run's neighbours were found in: embeddings, or the examples; none without neighbours.
+
+    Raises DataError where they are not there or stale.
+    """
+    if not run.iteration or run.config.affinity.stored is None:
+        return []
+    if not run.config.affinity.embedded:
+        return [VectorDataset(run.context.run.examples(split), run.context.examples(split)) for split in run.lane.fit]
+    source, found = run.config.affinity.source(run.iteration), []
     for split in run.lane.fit:
         directory = run.lane.embeddings(source, split)
         manifest = read_manifest(run.context.fs, directory, f"embed --iteration={source}")
@@ -145,9 +160,7 @@ def _base(run: ExistingRun, source: int) -> list[VectorDataset]:
     return found
 
 
-def _rows(
-    base: Sequence[VectorDataset], fs: FileSystem, count: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32], LabelsById]:
+def _rows(base: Sequence[VectorDataset], fs: FileSystem, count: int) -> tuple[NDArray[np.int64], Features, LabelsById]:
     """Their ids, vectors and labels, of which there are so many."""
     ids, vectors, labels = [], [], []
     for dataset in base:
@@ -155,13 +168,12 @@ def _rows(
             with PartReader(fs, dataset.directory, part) as reader:
                 for block in range(reader.blocks):
                     ids.append(dataset.ids(reader, block))
-                    rows = dataset.vectors(reader, block)
-                    assert isinstance(rows, np.ndarray)
-                    vectors.append(rows)
+                    vectors.append(dataset.vectors(reader, block))
                     where = reader.where(block)
                     labels.append(convert.lists(reader.block(block, ["labels"]), "labels", count, where))
     joined = np.concatenate(ids)
-    return joined, np.concatenate(vectors), LabelsById.of(joined, sp.vstack(labels, format="csr"))
+    rows = sp.vstack(vectors, format="csr") if sp.issparse(vectors[0]) else np.concatenate(vectors)
+    return joined, rows, LabelsById.of(joined, sp.vstack(labels, format="csr"))
 
 
 def _scaling(run: ExistingRun) -> Columns:

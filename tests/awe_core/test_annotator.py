@@ -13,6 +13,7 @@ from awe_core.annotator import Annotations, Annotator, Weighing
 from awe_core.estimator import AffinityWeightedEmbedding, Wsabie
 from awe_core.knn import prepare
 from awe_core.model import Model
+from awe_core.neighbour_space import NeighbourSpace
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((80, 5)).astype(np.float32)
@@ -25,10 +26,11 @@ def annotator_of(fitted: AffinityWeightedEmbedding) -> Annotator:
     before, gate, median = fitted.models_[0], fitted.gates_[1], fitted.medians_[1]
     assert gate is not None
     assert median is not None
-    base = prepare(np.arange(80), before.embed(X))
+    space = None if fitted.kind == "rbf" else NeighbourSpace(before)
+    base = prepare(np.arange(80), X if space is None else before.embed(X))
     labels = LabelsById.of(np.arange(80), sp.csr_matrix(Y))
     rate = fitted.lambda_x / median
-    how = Weighing(base, labels, before, gate, fitted.n, rate, fitted.mode, fitted.epsilon)
+    how = Weighing(base, labels, space, gate, fitted.n, rate, fitted.mode, fitted.epsilon)
     return Annotator(fitted.models_[1], how)
 
 
@@ -36,7 +38,9 @@ def by_label(found: Annotations, values: np.ndarray) -> list[np.ndarray]:
     return np.split(values, found.behind[1:-1])
 
 
-@pytest.mark.parametrize("how", [{}, {"mode": "max"}, {"bias": 0.4, "offset": "learnt"}, {"epsilon": 0.9}])
+@pytest.mark.parametrize(
+    "how", [{}, {"mode": "max"}, {"bias": 0.4, "offset": "learnt"}, {"epsilon": 0.9}, {"kind": "rbf"}]
+)
 def test_scores_labels_and_affinity_are_those_of_the_estimator(how: dict[str, Any]) -> None:
     fitted = AffinityWeightedEmbedding(D=3, epochs=3, n=6, validation_fraction=0, **how).fit(X, Y)
     annotator = annotator_of(fitted)

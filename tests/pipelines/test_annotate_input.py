@@ -47,8 +47,8 @@ def check_explanations(rows: list[dict[str, Any]], facts: dict[str, Any]) -> int
     return weights
 
 
-def labels_of_base(run: Path) -> dict[int, list[int]]:
-    table = pa.concat_tables(pq.read_table(path) for path in (run / "embeddings-0" / "train").glob("part-*"))
+def labels_of_base(run: Path, dataset: str = "embeddings-0") -> dict[int, list[int]]:
+    table = pa.concat_tables(pq.read_table(path) for path in (run / dataset / "train").glob("part-*"))
     return dict(zip(table.column("id").to_pylist(), table.column("labels").to_pylist(), strict=True))
 
 
@@ -164,6 +164,34 @@ def test_users_by_their_lines_are_what_they_are_as_sparse_rows(history_run: Path
     by_rows, _ = annotated(history_run, tmp_path / "b", f"--input={tmp_path / 'new.svm'}")
     assert [(row.pop("id"), row.pop("key")) for row in by_lines] == [(7, None), (3, None)]
     assert by_lines == [{name: row[name] for name in row if name != "id"} for row in by_rows]
+
+
+def test_neighbours_in_x_itself_are_listed_too(history_run: Path, tmp_path: Path) -> None:
+    csv = history_run.parent / "rows.csv"
+    data = f"--data.train={csv}", "--data.x=history", "--data.min_rating=3", "--data.scale=unit"
+    run = made(tmp_path / "run", *data, "--affinity.n=5", "--affinity.kind=rbf")
+    (tmp_path / "new.csv").write_text("7,drink 1,4\n3,drink 2,4\n7,drink 5,4\n")
+    rows, facts = annotated(run, tmp_path, f"--input={tmp_path / 'new.csv'}")
+    assert check_explanations(rows, facts)
+    base = labels_of_base(run, "examples")
+    for row in rows:
+        for label, neighbours in zip(row["labels"], row["neighbours"], strict=True):
+            assert all(label in base[neighbour] for neighbour in neighbours)
+
+
+def test_a_kind_whose_reasons_are_not_few_neighbours_is_refused_with_the_mend(
+    history_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "new.csv").write_text("7,drink 1,4\n")
+    csv = history_run.parent / "rows.csv"
+    data = f"--data.train={csv}", "--data.x=history", "--data.min_rating=3", "--affinity.n=5"
+    run = made(tmp_path / "run", *data, "--affinity.kind=hybrid", "--affinity.lambda_y=2")
+    asked = f"--run={run}", f"--input={tmp_path / 'new.csv'}", f"--output={tmp_path / 'out'}"
+    status, line = fails(capsys, *asked)
+    assert status == 2
+    assert 'of kind = "hybrid" no few neighbours say why' in line
+    assert "give --iteration=0" in line
+    cli.main(["annotate", *asked, "--iteration=0"])
 
 
 def test_an_item_that_the_run_does_not_have_is_named_with_its_line(

@@ -16,9 +16,7 @@ import scipy.sparse as sp
 from awe_core.affinities.joint_kinds import JOINT_KINDS
 from awe_core.estimator import AffinityWeightedEmbedding
 from pipelines import annotate, train
-from pipelines.errors import ConfigError
-from pipelines.existing_run import ExistingRun
-from pipelines.loaded_run import refuse_unfit
+from pipelines.loaded_run import load
 from pipelines.models import load_model, model_file
 from pipelines.run_directory import Lane
 from pipelines.stage import Context
@@ -120,12 +118,18 @@ def test_the_twin_trains_the_same_bytes_and_ranks_the_same(trained: Path, tmp_pa
     assert [labels for row in stored for labels in row] == ranking.labels.tolist()
 
 
-def test_new_rows_are_refused_in_one_line(trained: Path, tmp_path: Path) -> None:
-    made = context(copied(trained, tmp_path), "constant")
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_rows_are_ranked_by_f_and_nobody_stands_behind_a_label(trained: Path, tmp_path: Path, kind: str) -> None:
+    root = copied(trained, tmp_path)
+    made = context(root, kind, **KINDS[kind])
     train.main(made, lane(made), 1)
     made.write_configuration()
-    with pytest.raises(ConfigError, match="new rows are annotated by the affinity of kind knn only"):
-        refuse_unfit(ExistingRun.open(made.run.root))
+    _, x, _, _, _ = read(root, "examples/test")
+    found = load(str(root), 1).annotate(x, 5)
+    expected = fitted_twin(root, kind, KINDS[kind]).rank(x, k=5)
+    assert np.array_equal(found.ranking.labels, expected.labels)
+    assert found.linear == pytest.approx(expected.scores, rel=1e-5, abs=1e-6)
+    assert not len(found.neighbours)
 
 
 def replace_source(ours: Any, theirs: Any) -> Any:
@@ -156,7 +160,7 @@ def test_scores_do_not_depend_on_the_rows_beside_and_lead_to_the_ranking(trained
         ({"kind": "top-k", "kind_params": {"rank": 2}}, "kind 'top-k' has no 'rank'; it has k"),
         ({"kind": "knn", "kind_params": {"n": 2}}, "kind 'knn' has no 'n'; it has none"),
         ({"kind": "low-rank", "kind_params": {"rank": 0}}, "affinity.rank must be 1 or more"),
-        ({"kind": "max", "folds": 5}, "folds go with neighbours in Ux"),
+        ({"kind": "max", "folds": 5}, "is not made of neighbours in Ux: leave out affinity.folds"),
         ({"kind": "pair-matrix", "kind_params": {"pairs": sp.identity(3, format="csr")}}, "the pairs are of"),
     ],
 )

@@ -59,7 +59,7 @@ class FeatureTensors:
 
 
 @dataclass(frozen=True)
-class FeatureProducts:
+class FeatureGradients:
     """Gradients of a sub-block's loss, summed over its pairs.
 
     Attributes
@@ -93,8 +93,8 @@ class FoundPairs:
 class FeatureBlocks(Protocol):
     """f, and all of a sub-block in one call."""
 
-    def joined(self, starts: Index, dimension: int, z: Floats, w: Floats, largest: int) -> Floats:
-        """f of every row: z and w [entries, n] → [rows, n]; `starts` are those of `FeatureRuns`."""
+    def joined(self, x: TouchedFeatures, UV: Floats, gh: Floats | None, largest: int) -> Floats:
+        """f of every row and n labels, [rows, n], from UᵢᵀVy and gᵢᵀh_y of the features that occur, [touched, n]."""
 
     def rounds(
         self,
@@ -106,7 +106,7 @@ class FeatureBlocks(Protocol):
         losses: NDArray[np.float64],
         margin: float,
         key: np.uint64,
-    ) -> tuple[FoundPairs, FeatureProducts]:
+    ) -> tuple[FoundPairs, FeatureGradients]:
         """Negatives drawn one by one; the arguments are those of `awe_core.sub_blocks.SubBlocks.rounds`."""
 
     def pooled(
@@ -120,7 +120,7 @@ class FeatureBlocks(Protocol):
         weight: Floats,
         losses: NDArray[np.float64],
         margin: float,
-    ) -> tuple[NDArray[np.int64], FeatureProducts]:
+    ) -> tuple[NDArray[np.int64], FeatureGradients]:
         """Pooled negatives, and v of every pair; the arguments are those of `awe_core.sub_blocks.SubBlocks.pooled`.
 
         `barred` has its rows ascending.

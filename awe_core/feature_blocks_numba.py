@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.feature_blocks import (
-    FeatureProducts,
+    FeatureGradients,
     FeatureTensors,
     Floats,
     FoundPairs,
@@ -66,28 +66,37 @@ def _largest(z: Floats, top: Floats, lacking: int) -> None:
 
 
 @njit
-def _joined_row(z: Floats, w: Floats, dimension: int, largest: int, f: Floats) -> None:
-    """f of one row and many labels: z and w [features, n] → f [n]."""
+def _joined_row(place: Index, value: Floats, UV: Floats, gh: Floats, dimension: int, largest: int, f: Floats) -> None:
+    """f of one row and many labels, from the products of the features that occur [touched, n] → f [n]."""
     f[:] = 0
-    one = z.dtype.type(1)
+    one = UV.dtype.type(1)
     if largest == 0:
-        for i in range(len(z)):
-            for c in range(len(f)):
-                f[c] += _sigmoid(w[i, c], one) * z[i, c]
+        for i in range(len(place)):
+            own, v = UV[place[i]], value[i]
+            if len(gh):
+                w = gh[place[i]]
+                for c in range(len(f)):
+                    f[c] += _sigmoid(w[c], one) * (v * own[c])
+            else:
+                for c in range(len(f)):
+                    z = v * own[c]
+                    f[c] += _sigmoid(z, one) * z
         return
-    top = np.empty((min(largest, dimension), len(f)), z.dtype)
+    top = np.empty((min(largest, dimension), len(f)), UV.dtype)
     for t in range(len(top)):
-        _start_largest(top[t], len(f) if t < dimension - len(z) else 0)
-    for i in range(len(z)):
-        falling = z[i].copy()
-        for t in range(len(top)):
-            own = top[t]
-            for c in range(len(f)):
-                higher = max(own[c], falling[c])
-                falling[c] = min(own[c], falling[c])
-                own[c] = higher
+        _start_largest(top[t], len(f) if t < dimension - len(place) else 0)
+    falling = np.empty(len(f), UV.dtype)
+    for i in range(len(place)):
+        own, v = UV[place[i]], value[i]
         for c in range(len(f)):
-            f[c] += z[i, c]
+            falling[c] = v * own[c]
+            f[c] += falling[c]
+        for t in range(len(top)):
+            best = top[t]
+            for c in range(len(f)):
+                higher = max(best[c], falling[c])
+                falling[c] = min(best[c], falling[c])
+                best[c] = higher
     for t in range(1, len(top)):
         for c in range(len(f)):
             top[0, c] += top[t, c]
@@ -96,11 +105,12 @@ def _joined_row(z: Floats, w: Floats, dimension: int, largest: int, f: Floats) -
 
 
 @njit
-def _joined(starts: Index, dimension: int, z: Floats, w: Floats, largest: int) -> Floats:
-    f = np.empty((len(starts) - 1, z.shape[1]), z.dtype)
+def _joined(x: Entries, UV: Floats, gh: Floats, largest: int) -> Floats:
+    starts, places, values, dimension = x
+    f = np.empty((len(starts) - 1, UV.shape[1]), UV.dtype)
     for row in range(len(f)):
         own = slice(starts[row], starts[row + 1])
-        _joined_row(z[own], w[own], dimension, largest, f[row])
+        _joined_row(places[own], values[own], UV, gh, dimension, largest, f[row])
     return f
 
 
@@ -392,8 +402,8 @@ def _pooled(
 class NumbaFeatureBlocks:
     """Compiled at the first use."""
 
-    def joined(self, starts: Index, dimension: int, z: Floats, w: Floats, largest: int) -> Floats:
-        return np.asarray(_joined(starts, dimension, z, w, largest))
+    def joined(self, x: TouchedFeatures, UV: Floats, gh: Floats | None, largest: int) -> Floats:
+        return np.asarray(_joined(_entries(x, UV), UV, UV[:0] if gh is None else gh, largest))
 
     def rounds(
         self,
@@ -405,12 +415,12 @@ class NumbaFeatureBlocks:
         losses: NDArray[np.float64],
         margin: float,
         key: np.uint64,
-    ) -> tuple[FoundPairs, FeatureProducts]:
+    ) -> tuple[FoundPairs, FeatureGradients]:
         own = at.V.dtype.type(margin)
         *found, by_U, by_g, labels, by_V, by_h, loss, finite = _rounds(
-            _entries(x, at), _tensors(at, x.dimension), *pairs, *excluded, weight, losses, own, key
+            _entries(x, at.U), _tensors(at, x.dimension), *pairs, *excluded, weight, losses, own, key
         )
-        return FoundPairs(*found), FeatureProducts(by_U, by_g, labels, by_V, by_h, loss, finite)
+        return FoundPairs(*found), FeatureGradients(by_U, by_g, labels, by_V, by_h, loss, finite)
 
     def pooled(
         self,
@@ -423,16 +433,16 @@ class NumbaFeatureBlocks:
         weight: Floats,
         losses: NDArray[np.float64],
         margin: float,
-    ) -> tuple[Counts, FeatureProducts]:
+    ) -> tuple[Counts, FeatureGradients]:
         own, lowest = at.V.dtype.type(margin), at.V.dtype.type(BARRED)
         violators, by_U, by_g, *rest = _pooled(
-            _entries(x, at), _tensors(at, x.dimension), pool, *pairs, *barred, *negatives, weight, losses, own, lowest
+            _entries(x, at.U), _tensors(at, x.dimension), pool, *pairs, *barred, *negatives, weight, losses, own, lowest
         )
-        return violators, FeatureProducts(by_U, by_g, np.concatenate((pool, pairs[1])), *rest)
+        return violators, FeatureGradients(by_U, by_g, np.concatenate((pool, pairs[1])), *rest)
 
 
-def _entries(x: TouchedFeatures, at: FeatureTensors) -> Entries:
-    return x.starts, x.place, x.value.astype(at.U.dtype, copy=False), x.dimension
+def _entries(x: TouchedFeatures, like: Floats) -> Entries:
+    return x.starts, x.place, x.value.astype(like.dtype, copy=False), x.dimension
 
 
 def _tensors(at: FeatureTensors, dimension: int) -> Tensors:

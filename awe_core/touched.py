@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.affinities.feature_runs import FeatureRuns
-from awe_core.feature_blocks import FeatureProducts, FeatureTensors, LeftPairs, TouchedFeatures
+from awe_core.feature_blocks import FeatureGradients, FeatureTensors, LeftPairs, TouchedFeatures
 from awe_core.feature_rows import RowGradient
 from awe_core.minibatch import Visit
 from awe_core.scores import Gradient, Parameters
@@ -24,11 +24,10 @@ def touched(
     features = runs.touched
     U, V = parameters.U[features], parameters.V
     g, h = (own["g"][features], own["h"]) if own else (U[:, :0].copy(), V[:, :0].copy())
-    of_rows = TouchedFeatures(features, runs.place, runs.starts, runs.value, runs.dimension)
-    return rows, (pair_row, pair_label, left), of_rows, FeatureTensors(U, V, g, h, joint.largest)
+    return rows, (pair_row, pair_label, left), runs.by_place, FeatureTensors(U, V, g, h, joint.largest)
 
 
-def through_touched(x: TouchedFeatures, made: FeatureProducts, parameters: Parameters) -> Gradient:
+def through_touched(x: TouchedFeatures, made: FeatureGradients, parameters: Parameters) -> Gradient:
     """The gradient of a sub-block. Raises FloatingPointError if a score is not finite."""
     if not made.finite:
         raise FloatingPointError("a score is not finite")

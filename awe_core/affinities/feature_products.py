@@ -8,6 +8,7 @@ sparse ones do, has every entry a product of D multiplications with each of its 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 
@@ -18,14 +19,12 @@ from awe_core.rows import distinct
 
 
 class FeatureProducts(ABC):
-    """The products of every entry with its labels.
+    """The products of every entry with its labels."""
 
-    Attributes
-    ----------
-    z : [entries, n], n labels for every entry.
-    """
-
-    z: Floats
+    @property
+    @abstractmethod
+    def z(self) -> Floats:
+        """[entries, n], n labels for every entry."""
 
     @abstractmethod
     def through(self, by_z: Floats) -> tuple[RowGradient, RowGradient]:
@@ -42,12 +41,21 @@ class PoolProducts(FeatureProducts):
     V : all labels', [Y, D].
     pool : distinct labels.
     value : vᵢ, [entries].
+
+    Attributes
+    ----------
+    of_touched : UᵢᵀVy, [touched, pool].
     """
 
     def __init__(self, x: FeatureRuns, U: Floats, V: Floats, pool: slice | Index, value: Floats) -> None:
         self._x, self._U, self._V, self._pool, self._value = x, U, V[pool], pool, value[:, None]
-        self.z = (U @ self._V.T)[x.place]
-        self.z *= self._value
+        self.of_touched = U @ self._V.T
+
+    @cached_property
+    def z(self) -> Floats:
+        found: Floats = self.of_touched[self._x.place]
+        found *= self._value
+        return found
 
     def through(self, by_z: Floats) -> tuple[RowGradient, RowGradient]:
         assert not isinstance(self._pool, slice)
@@ -78,8 +86,12 @@ class _Shared(FeatureProducts):
     def __init__(self, x: FeatureRuns, U: Floats, V: Floats, some: Index, place: Index, value: Floats) -> None:
         self._x, self._U, self._V, self._some, self._value = x, U, V[some], some, value[:, None]
         self._at = x.place[:, None] * len(some) + place[x.row]
-        self.z = (U @ self._V.T).ravel()[self._at]
-        self.z *= self._value
+
+    @cached_property
+    def z(self) -> Floats:
+        found: Floats = (self._U @ self._V.T).ravel()[self._at]
+        found *= self._value
+        return found
 
     def through(self, by_z: Floats) -> tuple[RowGradient, RowGradient]:
         shape = len(self._U), len(self._some)
@@ -90,9 +102,12 @@ class _Shared(FeatureProducts):
 
 class _OneByOne(FeatureProducts):
     def __init__(self, x: FeatureRuns, U: Floats, V: Floats, labels: Index, value: Floats, kernel: Kernel) -> None:
-        self._x, self._V, self._labels, self._value = x, V, labels, value[:, None]
+        self._x, self._V, self._labels, self._value, self._kernel = x, V, labels, value[:, None], kernel
         self._embedded = U[x.feature] * self._value
-        self.z = products(self._embedded, V, labels[x.row], kernel)
+
+    @cached_property
+    def z(self) -> Floats:
+        return products(self._embedded, self._V, self._labels[self._x.row], self._kernel)
 
     def through(self, by_z: Floats) -> tuple[RowGradient, RowGradient]:
         x, V, labels = self._x, self._V, self._labels

@@ -188,10 +188,10 @@ class OfFeatures(Joint):
         return JointGradient(*found.through(weight[x.row] * self.slopes(x, found.z)))
 
     def pool_scores(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
-        z = PoolProducts(x, U, at.V, pool, x.value).z
+        z = PoolProducts(x, U, at.V, pool, x.value)
         if kernel.feature_blocks:
-            return kernel.feature_blocks.joined(x.starts, x.dimension, z, z, self.largest)
-        return self.joined(x, z)
+            return kernel.feature_blocks.joined(x.by_place, z.of_touched, None, self.largest)
+        return self.joined(x, z.z)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
         found = PoolProducts(x, at.U[x.touched], at.V, pool, x.value)

@@ -14,8 +14,6 @@ from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
 from awe_core.affinities.joint import Joint, JointGradient, Point
 from awe_core.kernels import Kernel
 
-_Both = tuple[FeatureProducts, FeatureProducts]
-
 
 @dataclass(frozen=True)
 class LowRank(Joint):
@@ -56,18 +54,20 @@ class LowRank(Joint):
     def pool_scores(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
         z, w = self._of_pool(x, U, at, pool)
         if kernel.feature_blocks:
-            return kernel.feature_blocks.joined(x.starts, x.dimension, z.z, w.z, self.largest)
+            return kernel.feature_blocks.joined(x.by_place, z.of_touched, w.of_touched, self.largest)
         return x.sums(expit(w.z) * z.z)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:
         return _gradient(*self._of_pool(x, at.U[x.touched], at, pool), weight[x.row])
 
-    def _of_rows(self, x: FeatureRuns, at: Point, labels: Index, kernel: Kernel) -> _Both:
+    def _of_rows(
+        self, x: FeatureRuns, at: Point, labels: Index, kernel: Kernel
+    ) -> tuple[FeatureProducts, FeatureProducts]:
         """The products zᵢ and gᵢᵀh_y of every row with labels of its own."""
         w = row_products(x, at.own["g"], at.own["h"], labels, np.ones_like(x.value), kernel)
         return row_products(x, at.U, at.V, labels, x.value, kernel), w
 
-    def _of_pool(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index) -> _Both:
+    def _of_pool(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index) -> tuple[PoolProducts, PoolProducts]:
         """The same with all labels of a pool."""
         w = PoolProducts(x, at.own["g"][x.touched], at.own["h"], pool, np.ones_like(x.value))
         return PoolProducts(x, U, at.V, pool, x.value), w

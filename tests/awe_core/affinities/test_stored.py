@@ -16,7 +16,7 @@ from awe_core.affinities.cluster import ClusterTree, cluster_affinity, count_lab
 from awe_core.affinities.hybrid import Hybrid
 from awe_core.affinities.latent_rbf import NearLabels
 from awe_core.affinities.neighbour_labels import Mode, NeighbourLabels
-from awe_core.affinities.stored import NeighbourKind, from_neighbours
+from awe_core.affinities.stored import STORED_KINDS, StoredKind, from_neighbours
 from awe_core.affinity import LabelsById
 from awe_core.knn import knn_join
 from awe_core.neighbours import Neighbours
@@ -40,7 +40,7 @@ class Data:
         self.V = (rng.permutation(np.arange(2 * LABELS * 2)).reshape(-1, 2)[:LABELS] * 0.3).astype(np.float32)
         self.labels = labels
 
-    def of_neighbours(self, kind: NeighbourKind, mode: Mode) -> OfRows:
+    def of_neighbours(self, kind: StoredKind, mode: Mode) -> OfRows:
         table = LabelsById.of(self.ids, csr(self.labels, LABELS))
         near_labels = NearLabels.of(self.V, NEAR) if kind == "latent-rbf" else None
         member = from_neighbours(kind, mode, math.inf if kind == "knn" else LAMBDA_Y, near_labels)
@@ -52,7 +52,7 @@ class Data:
 
         return of
 
-    def by_equation(self, kind: NeighbourKind, mode: Mode) -> list[dict[int, float]]:
+    def by_equation(self, kind: StoredKind, mode: Mode) -> list[dict[int, float]]:
         """Cut to the candidates that the member says it has."""
         ids, by_id = self.ids.tolist(), dict(zip(self.ids.tolist(), self.labels, strict=True))
         near = join.neighbours(ids, self.x, ids, self.x, N)
@@ -95,10 +95,10 @@ def check_contract(of: OfRows, wanted: list[dict[int, float]]) -> None:
 
 
 @pytest.mark.parametrize("mode", get_args(Mode))
-@pytest.mark.parametrize("kind", get_args(NeighbourKind))
+@pytest.mark.parametrize("kind", [kind for kind, stored in STORED_KINDS.items() if stored.by_neighbours])
 @settings(max_examples=20)
 @given(st.integers(0, 2**20), label_sets(ROWS, LABELS))
-def test_members_made_of_neighbours(kind: NeighbourKind, mode: Mode, seed: int, labels: list[set[int]]) -> None:
+def test_members_made_of_neighbours(kind: StoredKind, mode: Mode, seed: int, labels: list[set[int]]) -> None:
     data = Data(seed, labels)
     check_contract(data.of_neighbours(kind, mode), data.by_equation(kind, mode))
 
@@ -160,7 +160,7 @@ def test_labels_that_cannot_be_told_apart_give_lambda_y_no_unit(V: np.ndarray) -
 
 
 @pytest.mark.parametrize("kind", ["latent-rbf", "k-means"])
-def test_an_unknown_kind_and_an_infinite_lambda_y_are_refused(kind: NeighbourKind) -> None:
+def test_an_unknown_kind_and_an_infinite_lambda_y_are_refused(kind: StoredKind) -> None:
     near = NearLabels.of(np.arange(6, dtype=np.float32).reshape(3, 2), NEAR)
     with pytest.raises(ValueError, match=rf"not '{kind}' with λy = inf"):
         from_neighbours(kind, "sum", math.inf, near)

@@ -149,7 +149,7 @@ class Ingest(beam.PTransform):
     @property
     def worker_bytes(self) -> int:
         """What a worker holds: the rows of a part, gathered, in order and as Arrow, and the lists of names; with
-        landmarks the mapped rows too, or what fitting holds, which is another task.
+        landmarks the mapped rows too, and what fitting holds, another task that one worker may have beside it.
         """
         data = self._config.data
         row = 8 * _SPARSE_ENTRIES if self._plan.sparse else 4 * self._plan.d

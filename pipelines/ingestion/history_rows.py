@@ -9,15 +9,19 @@ import numpy as np
 from pipelines.formats.rows import InteractionBlock, RawBlock, ids_of_keys, integers_if_all, reject
 from pipelines.ingestion.example_rows import csr
 from pipelines.ingestion.vocabulary import Vocabulary
+from schemas.errors import DataError
 
 
 def history_block(blocks: Iterable[InteractionBlock], path: str, items: Vocabulary) -> RawBlock:
     """The users of one file as the rows of one block, in the order in which the file names them first.
 
     A user's lines may stand anywhere in a file, so that all of it is held at once: cut files that are large by users.
-    Items that the run does not know are among its rejects. Users that are text are keys, as in ingest.
+    Items that the run does not know are among its rejects. Users that are text are keys, as in ingest. Raises DataError
+    where there is nobody.
     """
     met = list(blocks)
+    if not met:
+        raise DataError(f"{path}: there is no row; give users and what they have")
     users = np.concatenate([block.users for block in met])
     sizes = np.concatenate([np.diff(block.indptr) for block in met])
     lines = np.concatenate([block.lines for block in met])

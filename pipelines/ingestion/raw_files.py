@@ -130,6 +130,11 @@ def _check_keys(config: Config, files: Sequence[RawFile]) -> None:
             raise ConfigError(
                 f"data.landmarks: {file.path} holds interactions, and x is who the user is or what he has; leave it out"
             )
+        if data.hold_out is not None and not file.has_interactions:
+            raise ConfigError(
+                f"data.hold_out is of a user's items: {file.path} has no interactions (its format is {file.format}); "
+                "remove that key"
+            )
         if data.x != "user" and not file.has_interactions:
             raise ConfigError(
                 f"data.x = {data.x}: {file.path} has no interactions (its format is {file.format}); remove that key"

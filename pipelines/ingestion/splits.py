@@ -74,12 +74,12 @@ class SplitRule:
 
 def no_row(split: str, rule: SplitRule, files: Sequence[RawFile]) -> DataError:
     """The one line that stops a run with an empty split: nothing could be chosen or measured on it."""
-    if rule.hold_out is not None and split != "train":
-        items = rule.hold_out.needed
-        return DataError(f"{files[0].path}: no row fell into {split}: no user has {items} items; lower data.hold_out")
     own = [file.path for file in files if file.split == split]
     if own:
         return DataError(f"{own[0]}: no row fell into {split}: give more rows in the files of data.{split}")
+    if rule.hold_out is not None and split != "train":
+        items = rule.hold_out.needed
+        return DataError(f"{files[0].path}: no row fell into {split}: no user has {items} items; lower data.hold_out")
     if split == "train":
         return DataError(f"{files[0].path}: no row fell into train: lower data.validation or data.test")
     return DataError(f"{files[0].path}: no row fell into {split}: raise data.{split} or give more rows")

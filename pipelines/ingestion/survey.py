@@ -157,10 +157,6 @@ def make_plan(
         raise _no_label(fs, files[0], surveys[0])
     if max(len(labels), len(users)) > LARGEST_INT32:
         raise DataError(f"{files[0].path}: more than {LARGEST_INT32} labels or users; merge the rare ones")
-    if rule.hold_out is not None and not files[0].has_interactions:
-        raise DataError(
-            f"{files[0].path}: data.hold_out is of a user's items, and these are no interactions; leave it out"
-        )
     if files[0].has_interactions:
         split_rows = _users_of_splits(files, surveys, rule)
         d, sparse, keyed = len(users if config.data.x == "user" else labels), True, users.numbers is None

@@ -194,6 +194,13 @@ def test_a_kind_whose_reasons_are_not_few_neighbours_is_refused_with_the_mend(
     cli.main(["annotate", *asked, "--iteration=0"])
 
 
+def test_a_file_without_users_is_named(history_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "new.csv").write_text("user,item,rating\n")
+    asked = f"--run={history_run}", f"--input={tmp_path / 'new.csv'}", f"--output={tmp_path / 'out'}", "--format=csv"
+    status, line = fails(capsys, *asked)
+    assert (status, "new.csv: there is no row; give users" in line) == (1, True), line
+
+
 def test_an_item_that_the_run_does_not_have_is_named_with_its_line(
     history_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

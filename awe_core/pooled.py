@@ -14,7 +14,6 @@ seen at all, as with m' draws one by one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +29,7 @@ from awe_core.minibatch import Visit
 from awe_core.rows import entry_positions
 from awe_core.scores import Floats, Gradient, Parameters, pulled, pulled_pairs
 from awe_core.similarity import all_similarities, pair_similarities, slope
-from awe_core.sub_blocks import BARRED
+from awe_core.sub_blocks import BARRED, SubBlocks
 from awe_core.touched import through_touched, touched
 
 POOL_PAIRS = 512
@@ -118,65 +117,125 @@ def pooled_gradient(
     FloatingPointError
         A score is not finite.
     """
-    similarity, joint = parameters.similarity, parameters.joint
-    of_score = joint is None or isinstance(joint, OfScore)
+    joint, of_score = parameters.joint, parameters.joint is None or isinstance(parameters.joint, OfScore)
     if joint is not None and joint.compiled and kernel.feature_blocks:
         return _of_features(visit, these, pool, parameters, margin, losses, kernel.feature_blocks)
-    rows, pair_row, pair_label = visit.rows_and_pairs(these)
-    (barred_row, barred_column), M, eligible = _counted(visit, rows, pair_row, pool)
-    weight = visit.block.weight[rows[pair_row]]
-    x = visit.feature_rows(rows, pair_label)
+    found = _SubBlock.of(visit, these, pool)
+    if not of_score:
+        return _jointly(visit, found, pool, parameters, margin, losses, kernel)
+    if gate is None and parameters.similarity == "dot" and kernel.sub_blocks:
+        return _at_once(visit, found, pool, parameters, margin, losses, kernel.sub_blocks)
+    return _by_score(visit, found, pool, parameters, gate, margin, losses, kernel)
+
+
+@dataclass(frozen=True)
+class _SubBlock:
+    """The rows of the visit that some pairs need, the pairs by (place among them, label), and their negatives.
+
+    Attributes
+    ----------
+    barred : (row, column) of the pool's labels that are no negatives.
+    M, eligible : M and m' of every pair.
+    weight : of every pair.
+    """
+
+    rows: NDArray[np.intp]
+    pair_row: NDArray[np.intp]
+    pair_label: NDArray[np.intp]
+    barred: tuple[NDArray[np.intp], NDArray[np.intp]]
+    M: NDArray[np.int64]
+    eligible: NDArray[np.int64]
+    weight: Floats
+
+    @classmethod
+    def of(cls, visit: Visit, these: slice, pool: NDArray[np.intp]) -> _SubBlock:
+        rows, pair_row, pair_label = visit.rows_and_pairs(these)
+        barred, M, eligible = _counted(visit, rows, pair_row, pool)
+        return cls(rows, pair_row, pair_label, barred, M, eligible, visit.block.weight[rows[pair_row]])
+
+
+def _at_once(
+    visit: Visit,
+    found: _SubBlock,
+    pool: NDArray[np.intp],
+    parameters: Parameters,
+    margin: float,
+    losses: NDArray[np.float64],
+    sub_blocks: SubBlocks,
+) -> Pooled:
+    """f a function of xᵀUᵀVy alone, compiled."""
+    x = visit.feature_rows(found.rows, found.pair_label)
+    pairs, negatives = (found.pair_row, found.pair_label), (found.M, found.eligible)
+    embedding, V, bounds = embed_rows(x, parameters.U), parameters.V, parameters.bounds
+    made = sub_blocks.pooled(embedding, V, pool, pairs, found.barred, negatives, found.weight, losses, margin, bounds)
+    if not made.finite:
+        raise FloatingPointError("a score is not finite")
+    parts = [RowGradient(found.pair_label, made.by_own), RowGradient(pool, made.by_pool)]
+    gradient = Gradient(through_features(x, made.by_embedding), parts, 0.0, made.loss)
+    return _pooled(gradient, made.violators, found.M, found.eligible)
+
+
+def _jointly(
+    visit: Visit,
+    found: _SubBlock,
+    pool: NDArray[np.intp],
+    parameters: Parameters,
+    margin: float,
+    losses: NDArray[np.float64],
+    kernel: Kernel,
+) -> Pooled:
+    """f with an affinity that is learnt jointly, in whole arrays."""
+    joint, at = parameters.joint, Point(parameters.U, parameters.V, parameters.own)
+    assert joint is not None
+    features = FeatureRuns.of(visit.features(found.rows, found.pair_label))
+    of_pairs, labels = features.take(found.pair_row), found.pair_label[:, None]
+    f = joint.pool_scores(features, at.U[features.touched], at, pool, kernel)
+    f_own = joint.scores(of_pairs, at, labels, kernel)[:, 0]
+    v, down, up, loss = _estimated(kernel, found, f, f_own, margin, losses)
+    lifted = joint.gradient(of_pairs, at, labels, up[:, None], kernel)
+    gradient = _joined(lifted, joint.pool_gradient(features, at, pool, down), loss)
+    return _pooled(gradient, v, found.M, found.eligible)
+
+
+def _by_score(
+    visit: Visit,
+    found: _SubBlock,
+    pool: NDArray[np.intp],
+    parameters: Parameters,
+    gate: Gate | None,
+    margin: float,
+    losses: NDArray[np.float64],
+    kernel: Kernel,
+) -> Pooled:
+    """f a function of a similarity and of a stored affinity, in whole arrays."""
+    similarity, joint, pair_row = parameters.similarity, parameters.joint, found.pair_row
+    x = visit.feature_rows(found.rows, found.pair_label)
     embedding = embed_rows(x, parameters.U)
-    if of_score and gate is None and similarity == "dot" and kernel.sub_blocks:
-        pairs, barred, negatives = (pair_row, pair_label), (barred_row, barred_column), (M, eligible)
-        made = kernel.sub_blocks.pooled(
-            embedding, parameters.V, pool, pairs, barred, negatives, weight, losses, margin, parameters.bounds
-        )
-        if not made.finite:
-            raise FloatingPointError("a score is not finite")
-        parts = [RowGradient(pair_label, made.by_own), RowGradient(pool, made.by_pool)]
-        gradient = Gradient(through_features(x, made.by_embedding), parts, 0.0, made.loss)
-        return _pooled(gradient, made.violators, M, eligible)
-
-    estimate = partial(
-        _estimated, kernel, (barred_row, barred_column), pair_row, margin=margin, weight=weight, losses=losses
-    )
-    if joint is not None and not isinstance(joint, OfScore):
-        features = FeatureRuns.of(visit.features(rows, pair_label))
-        at = Point(parameters.U, parameters.V, parameters.own)
-        of_pairs, labels = features.take(pair_row), pair_label[:, None]
-        f, f_own = (
-            joint.pool_scores(features, at.U[features.touched], at, pool, kernel),
-            joint.scores(of_pairs, at, labels, kernel)[:, 0],
-        )
-        v, down, up, loss = estimate(f, f_own, M=M, eligible=eligible)
-        lifted = joint.gradient(of_pairs, at, labels, up[:, None], kernel)
-        return _pooled(_joined(lifted, joint.pool_gradient(features, at, pool, down), loss), v, M, eligible)
-
-    V_pool, V_own, own = parameters.V[pool], parameters.V[pair_label], embedding[pair_row]
+    V_pool, V_own, own = parameters.V[pool], parameters.V[found.pair_label], embedding[pair_row]
     s = all_similarities(similarity, embedding, V_pool)
     s_own = pair_similarities(similarity, own, V_own)
-    gates, gates_own = _gates(visit, gate, rows, pool), _own_gates(visit, gate, rows, pair_row, pair_label)
+    gates = _gates(visit, gate, found.rows, pool)
+    gates_own = _own_gates(visit, gate, found.rows, pair_row, found.pair_label)
     f, f_own = s, s_own
     if gate is not None:
         f, f_own = gates * (s + parameters.offset), gates_own * (s_own + parameters.offset)
-    elif joint is not None:
+    elif isinstance(joint, OfScore):
         f, f_own = joint.phi(s), joint.phi(s_own)
     elif similarity != "dot":
         f = s.copy()  # the slope of a distance needs its value
-    v, down, up, loss = estimate(f, f_own, M=M, eligible=eligible)
+    v, down, up, loss = _estimated(kernel, found, f, f_own, margin, losses)
     offset = 0.0
     if gate is not None:
         down, up = down * gates, up * gates_own
         offset = float(np.sum(down, dtype=np.float64) + np.sum(up, dtype=np.float64))
-    if joint is not None:
+    if isinstance(joint, OfScore):
         down, up = down * joint.slope(s), up * joint.slope(s_own)
     by_embedding, by_pool = pulled(similarity, slope(similarity, down, s), embedding, V_pool)
     by_own, by_pair = pulled_pairs(similarity, slope(similarity, up, s_own), own, V_own)
     kernel.add_at(by_embedding, pair_row, by_pair)
-    parts = [RowGradient(pair_label, by_own), RowGradient(pool, by_pool)]
+    parts = [RowGradient(found.pair_label, by_own), RowGradient(pool, by_pool)]
     gradient = Gradient(through_features(x, by_embedding), parts, offset, loss)
-    return _pooled(gradient, v, M, eligible)
+    return _pooled(gradient, v, found.M, found.eligible)
 
 
 def _counted(
@@ -206,29 +265,21 @@ def _of_features(
 
 
 def _estimated(
-    kernel: Kernel,
-    barred: tuple[NDArray[np.intp], NDArray[np.intp]],
-    pair_row: NDArray[np.intp],
-    f: Floats,
-    f_own: Floats,
-    margin: float,
-    weight: Floats,
-    losses: NDArray[np.float64],
-    M: NDArray[np.int64],
-    eligible: NDArray[np.int64],
+    kernel: Kernel, found: _SubBlock, f: Floats, f_own: Floats, margin: float, losses: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], Floats, Floats, float]:
     """v of every pair, the estimated loss's gradient by f of the pool [rows, pool] and by f(x, y), and the loss.
 
-    `f` is written in: (row, column) that are `barred` are no negatives.
+    `f` is written in where labels are barred.
     """
     if not (np.isfinite(f.sum()) and np.isfinite(f_own).all()):
         raise FloatingPointError("a score is not finite")
 
-    f[barred] = BARRED
+    f[found.barred] = BARRED
     threshold = f_own - f.dtype.type(margin)
-    v = kernel.count_above(f, pair_row, threshold)
-    each = (weight * losses[v * M // np.maximum(1, eligible)] / np.maximum(1, v)).astype(f.dtype)
-    down = kernel.spread_above(f, pair_row, threshold, each)
+    v = kernel.count_above(f, found.pair_row, threshold)
+    rank_losses = losses[v * found.M // np.maximum(1, found.eligible)]
+    each = (found.weight * rank_losses / np.maximum(1, v)).astype(f.dtype)
+    down = kernel.spread_above(f, found.pair_row, threshold, each)
     up = -each * v  # minus the pair's share of `down`
     loss = float(np.vdot(down, f)) + float(np.vdot(up, f_own)) - margin * float(up.sum(dtype=np.float64))
     return v, down, up, loss

@@ -21,7 +21,7 @@ CUTOFFS = (1, 3)
 """k of the P@k that two methods are compared by."""
 
 _SETTINGS = {
-    "data": ("scale", "landmarks", "components", "gamma", "intercept", "x", "hold_out"),
+    "data": ("scale", "landmarks", "components", "gamma", "intercept", "x", "hold_out", "min_rating", "validation"),
     "train": tuple(Train.model_fields),
     "affinity": tuple(Affinity.model_fields),
 }
@@ -29,6 +29,8 @@ _SETTINGS = {
 
 _UNSAID = ("kernel", "memory", "threads", "checkpoint_minutes", "shards")
 """Keys that no figure depends on."""
+
+_OF_LANDMARKS = ("components", "gamma")
 
 _FS = BeamFileSystem()
 
@@ -120,9 +122,17 @@ def settings_of(config: Config) -> str:
     defaults, said = Config.model_validate({"data": {"format": "digits"}}), []
     for section, keys in _SETTINGS.items():
         own, usual = getattr(config, section).model_dump(), getattr(defaults, section).model_dump()
-        changed = [key for key in keys if own[key] != usual[key] and key not in _UNSAID]
+        changed = [key for key in keys if own[key] != usual[key] and not _says_nothing(config, section, key)]
         said += [f"{section}.{key} = {_value(own[key])}" for key in changed]
     return "; ".join(said) or "the defaults"
+
+
+def _says_nothing(config: Config, section: str, key: str) -> bool:
+    """Whether no figure of this configuration depends on a key, or its command says it: which files are validation."""
+    if section == "data":
+        of_files = key == "validation" and not isinstance(config.data.validation, float)
+        return of_files or (key in _OF_LANDMARKS and not config.data.landmarks)
+    return key in _UNSAID or (section == "affinity" and config.affinity.ignores(key))
 
 
 def _value(value: Any) -> str:

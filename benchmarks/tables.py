@@ -140,7 +140,7 @@ def _table(
             if run.methods is None or row.method in run.methods:
                 figures = [str(row.metrics[name]) if name in row.metrics else "–" for name in metrics]
                 costs = [_digits(row.milliseconds), _digits(row.megabytes)]
-                lines.append(_line([_title(row, run.name), *figures, *costs, str(place)]))
+                lines.append(_line([_title(row, run.name, record), *figures, *costs, str(place)]))
     if published is None:
         return lines
     for name, figures in published["rows"].items():
@@ -150,8 +150,9 @@ def _table(
     return [*lines, "", f"Published: {published['source']}."]
 
 
-def _title(row: Row, name: str) -> str:
-    iteration = f", T = {row.iteration}" if row.iteration > 1 else ""
+def _title(row: Row, name: str, record: Record) -> str:
+    several = max(other.iteration for other in record.rows) > 1
+    iteration = f", T = {row.iteration}" if row.iteration and several else ""
     return f"{row.method}{iteration}{f' ({name})' if name else ''}"
 
 

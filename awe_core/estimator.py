@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from dataclasses import fields, replace
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -15,35 +14,28 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from awe_core import scoring
-from awe_core.affinities.cluster import ClusterTree, cluster_affinity, count_labels, in_sample
 from awe_core.affinities.joint import Joint
 from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind, joint_named
-from awe_core.affinities.latent_rbf import NearLabels
-from awe_core.affinities.neighbour_labels import NeighbourLabels
 from awe_core.affinities.pair_matrix import pairs_of_model
 from awe_core.affinities.settings import AffinitySettings
-from awe_core.affinities.stored import STORED_KINDS, StoredKind, from_neighbours
-from awe_core.affinity import LabelsById, median_distance, smallest_hashes
+from awe_core.affinities.stored import StoredKind
 from awe_core.arranged import ArrangedBlocks
 from awe_core.arrangement import hash_key
-from awe_core.examples import Block, Features
-from awe_core.folds import fold_of, interleaved, without_each
+from awe_core.examples import Features
+from awe_core.folds import without_each
 from awe_core.gate import Gate, affinity_scale
 from awe_core.kernels import KernelName
-from awe_core.knn import Base, prepare, search
-from awe_core.knn.approximate import approximate_join
 from awe_core.label_ranker import LOWEST, LabelRanker, Scorer, WideModel, canonical, partial_targets
 from awe_core.model import Model
-from awe_core.neighbour_space import NeighbourSpace
-from awe_core.neighbours import Neighbours
 from awe_core.optimisers import OptimiserName
 from awe_core.rank_weights import Alpha
 from awe_core.ranking import Ranking
-from awe_core.rows import row_of_entry, runs
+from awe_core.rows import row_of_entry
 from awe_core.samplers import Sampler
 from awe_core.schedule import Schedule
 from awe_core.settings import TrainSettings
 from awe_core.similarity import Similarity
+from awe_core.stored_affinity import Making, StoredAffinity
 from awe_core.threads import Workers
 from awe_core.trainer import Trained, train
 
@@ -210,33 +202,6 @@ class Wsabie(LabelRanker):
     def _scorer(self) -> Scorer:
         model = WideModel(self.models_[0])
         return lambda features: model.scores(model.embed(features))
-
-
-@dataclass(frozen=True)
-class _Leaves:
-    """The clusters of an iteration: the tree, and how often each label stands in each leaf."""
-
-    tree: ClusterTree
-    counts: sp.csr_matrix
-
-
-@dataclass(frozen=True)
-class _Space:
-    """What the affinity of an iteration is made in: the rows that were trained on, where they are looked for.
-
-    Attributes
-    ----------
-    where : the space itself; None for the RBF of the input space, where it is x.
-    ids, vectors : int64 [rows], and the rows there, float32.
-    median : m, the unit of λx; None for clusters.
-    leaves : of clusters alone.
-    """
-
-    where: NeighbourSpace | None
-    ids: NDArray[np.int64]
-    vectors: Features
-    median: float | None
-    leaves: _Leaves | None
 
 
 class AffinityWeightedEmbedding(LabelRanker):
@@ -421,17 +386,16 @@ class AffinityWeightedEmbedding(LabelRanker):
         """Train all iterations; where they are `selected`, for as many epochs as those were kept at."""
         self._trained: list[Trained] = []
         self.models_, self.gates_ = [], []
-        self._spaces: list[_Space | None] = []
-        self._base_labels = LabelsById.of(fit.whole.ids, fit.whole.labels)
+        self._affinities: list[StoredAffinity | None] = []
         for iteration in range(self.iterations + 1):
             if iteration and not self._jointly:
                 fit, validation = self._reweighted(fit, validation, iteration)
             else:
-                self._spaces.append(None)
+                self._affinities.append(None)
             how = self._as_selected(selected[iteration]) if selected else {}
             self._train(fit, validation, iteration, how)
         self.history_ = [trained.history for trained in self._trained]
-        self.medians_ = [space.median if space else None for space in self._spaces]
+        self.medians_ = [affinity.median if affinity else None for affinity in self._affinities]
 
     @property
     def _jointly(self) -> bool:
@@ -440,8 +404,7 @@ class AffinityWeightedEmbedding(LabelRanker):
 
     def _check(self) -> None:
         """Raises ValueError that says in a line what is not known, out of range, or does not go together."""
-        own = self.get_params(deep=False)
-        settings = AffinitySettings(**{one.name: own[one.name] for one in fields(AffinitySettings)})
+        settings = self._affinity_settings
         if self.iterations < 0:
             raise ValueError(f"iterations must be 0 or more, not {self.iterations}")
         if settings.out_of_fold and self.iterations > 1 and self.embedding == "previous":
@@ -453,12 +416,9 @@ class AffinityWeightedEmbedding(LabelRanker):
             raise ValueError(f"kind_params: kind {self.kind!r} has no {unknown[0]!r}; it {has}")
 
     @property
-    def _by_leaves(self) -> bool:
-        return self.kind in STORED_KINDS and not STORED_KINDS[self.kind].by_neighbours
-
-    @property
-    def _of_x(self) -> bool:
-        return self.kind in STORED_KINDS and not STORED_KINDS[self.kind].embedded
+    def _affinity_settings(self) -> AffinitySettings:
+        own = self.get_params(deep=False)
+        return AffinitySettings(**{one.name: own[one.name] for one in fields(AffinitySettings)})
 
     def _joint(self, iteration: int) -> Joint | None:
         """The affinity that an iteration learns with U and V."""
@@ -480,23 +440,38 @@ class AffinityWeightedEmbedding(LabelRanker):
     def _reweighted(
         self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int
     ) -> tuple[ArrangedBlocks, ArrangedBlocks | None]:
-        """Both sides with G by the embedding of the iteration before, whose space is kept."""
-        if iteration > 1 and (self._of_x or self.embedding == "first"):  # made of what the one before was made of
-            self._spaces.append(self._spaces[-1])
+        """Both sides with G by the embedding of the iteration before, kept with what it is made of."""
+        making = Making(self._affinity_settings, self._seed, self._threads(), self.block_rows)
+        if iteration > 1 and (self.embedding == "first" or not making.kind.embedded):
+            self._affinities.append(self._affinities[-1])  # made of the same as the one before, which both sides have
             return fit, validation
         with threadpool_limits(1):
-            self._spaces.append(self._space_of(fit, iteration))
-            fit = fit.with_affinities(self._fitted_affinities(fit, iteration))
+            made = StoredAffinity.of(making, self._source(iteration), fit)
+            self._affinities.append(made)
+            fit = fit.with_affinities(self._fitted_affinities(fit, made))
             if validation is not None:
-                validation = validation.with_affinities(self._affinities(validation, iteration, own=True))
+                validation = validation.with_affinities(made.of_rows(validation, own=True))
         return fit, validation
 
-    def _fitted_affinities(self, fit: ArrangedBlocks, iteration: int) -> list[sp.csr_matrix]:
+    def _fitted_affinities(self, fit: ArrangedBlocks, made: StoredAffinity) -> list[sp.csr_matrix]:
         """G of the examples that are trained on."""
-        if self.folds > 1:
-            return self._affinities_by_fold(fit)
-        found = self._neighbours_within(fit, iteration) if self.recall < 1 else None
-        return self._affinities(fit, iteration, own=True, found=found)
+        return made.out_of_fold(fit, self._fold_models(fit)) if self.folds > 1 else made.of_fitted(fit)
+
+    def _fold_models(self, fit: ArrangedBlocks) -> list[Model]:
+        """Wsabie by fold, trained on the others for as many epochs as the one that was trained on all."""
+        at_once = min(self.folds, self._threads())
+        threads = max(1, self._threads() // at_once)
+        settings = self._settings(offset=0.0, epochs=self._trained[0].best_epoch, horizon=self.epochs, threads=threads)
+        shape = len(self.classes_), self.n_features_in_
+        with Workers(at_once) as workers:
+            return workers.each(
+                lambda others: train(others, None, *shape, settings, self._seed).model,
+                without_each(fit, self._seed, self.folds),
+            )
+
+    def _source(self, iteration: int) -> Model:
+        """The model whose U and V the affinity of an iteration is made of."""
+        return self.models_[iteration - 1 if self.embedding == "previous" else 0]
 
     def _train(
         self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int, how: Mapping[str, Any]
@@ -550,7 +525,9 @@ class AffinityWeightedEmbedding(LabelRanker):
             if chosen == "wsabie" or self._jointly:
                 rank = scoring.rank_by_model(self.models_[last if chosen == "awe" else 0], k)
             else:
-                queries = queries.with_affinities(self._affinities(queries, last, own=ids is not None))
+                made = self._affinities[last]
+                assert made is not None
+                queries = queries.with_affinities(made.of_rows(queries, own=ids is not None))
                 rank = self._gated(chosen, last, k)
             return queries.restore(queries.map(rank))
 
@@ -563,12 +540,13 @@ class AffinityWeightedEmbedding(LabelRanker):
         no G is stored.
         """
         last = self._iteration(iteration)
-        if self._spaces[last] is None:
+        made = self._affinities[last]
+        if made is None:
             which = f"kind {self.kind!r} is learnt with U and V and" if last else "iteration 0 is Wsabie's and"
             raise ValueError(f"{which} stores no G")
         queries = self._queries(X, ids, None)
         with threadpool_limits(1):
-            blocks = self._affinities(queries, last, own=ids is not None)
+            blocks = made.of_rows(queries, own=ids is not None)
         order = np.concatenate([np.zeros(0, np.intp), *queries.positions])
         return sp.csr_matrix(sp.vstack(blocks, format="csr")[np.argsort(order)])
 
@@ -579,16 +557,12 @@ class AffinityWeightedEmbedding(LabelRanker):
             return model.f
         if gate is None:
             return lambda features: model.scores(model.embed(features))
-        space, before = self._space(last), WideModel(self._source(last))
-        base = prepare(space.ids, space.vectors)
+        made, before = self._affinities[last], WideModel(self._source(last))
+        assert made is not None
+        affinity_of, where = made.of_new(), made.where
 
         def scores(features: Features) -> NDArray[np.float64]:
-            vectors = features if space.where is None else space.where.beside(before.embed(features), features)
-            if space.leaves:
-                affinity = self._affinity_by_leaf(space.leaves, vectors, None)
-            else:
-                queries = np.arange(features.shape[0]), vectors
-                affinity = self._affinity_of(self._nearest(base, [queries], own=False)[0], last)
+            affinity = affinity_of(features if where is None else where.beside(before.embed(features), features))
             embedding = model.embed(features)
             if not gate.bias:
                 return self._candidate_scores(gate, embedding, affinity)
@@ -606,8 +580,6 @@ class AffinityWeightedEmbedding(LabelRanker):
         scores[row_of_entry(gated), gated.indices] = gated.data
         return scores
 
-    # --- Neighbours ---
-
     def _iteration(self, asked: int | None) -> int:
         """T, the last where none is asked for."""
         check_is_fitted(self, "models_")
@@ -615,125 +587,6 @@ class AffinityWeightedEmbedding(LabelRanker):
         if asked is not None and not 0 <= asked <= last:
             raise ValueError(f"iteration must be from 0 to {last}, not {asked}")
         return last if asked is None else asked
-
-    def _space(self, iteration: int) -> _Space:
-        space = self._spaces[iteration]
-        assert space is not None
-        return space
-
-    def _space_of(self, fit: ArrangedBlocks, iteration: int) -> _Space:
-        where = None if self._of_x else self._beside(self._source(iteration), fit)
-        blocks = fit.map(lambda block: _placed(where, block))
-        order = np.concatenate(fit.positions)
-        ids = fit.whole.ids[order]
-        vectors = sp.vstack(blocks, format="csr") if sp.issparse(blocks[0]) else np.concatenate(blocks)
-        if not self._by_leaves:
-            return _Space(where, ids, vectors, self._median(ids, vectors), None)
-        sample = in_sample(self._seed, ids, self.leaf_rows)
-        tree = ClusterTree.fit(self._seed, ids[sample], vectors[sample], self.leaf_rows)
-        counts = count_labels(tree.assign(vectors), fit.whole.labels[order], tree.leaves)
-        return _Space(where, ids, vectors, None, _Leaves(tree, counts))
-
-    def _source(self, iteration: int) -> Model:
-        """The model whose U and V the affinity of an iteration is made of."""
-        return self.models_[iteration - 1 if self.embedding == "previous" else 0]
-
-    def _beside(self, model: Model, fit: ArrangedBlocks) -> NeighbourSpace:
-        """Ux of a model, with x beside it."""
-        return NeighbourSpace.of(model, fit[0].features, self.input_weight)
-
-    def _median(self, ids: NDArray[np.int64], vectors: Features) -> float:
-        sample = smallest_hashes(self._seed, ids)
-        base = prepare(ids, vectors)
-        with self._workers() as workers:
-            found = [
-                search(base, base.alike(ids[these], vectors[these]), self.n, run=workers.each)
-                for these in (sample[rows] for rows in runs(len(sample), self.block_rows))
-            ]
-        return median_distance(np.concatenate([near.distances for near in found]))
-
-    def _neighbours_within(self, fit: ArrangedBlocks, iteration: int) -> list[Neighbours]:
-        """Of every block of the base, in the base; found by lists."""
-        space = self._space(iteration)
-        assert isinstance(space.vectors, np.ndarray)
-        found, _ = approximate_join(space.ids, space.vectors, self.n, self.recall, self._seed, threads=self._threads())
-        ends = np.cumsum(fit.rows_of_block)
-        rows = [slice(end - length, end) for end, length in zip(ends, fit.rows_of_block, strict=True)]
-        return [replace(found, ids=found.ids[these], distances=found.distances[these]) for these in rows]
-
-    def _nearest(
-        self, base: Base, several: Iterable[tuple[NDArray[np.int64], Features]], own: bool
-    ) -> list[Neighbours]:
-        """The neighbours of embedded rows, (ids, vectors); where the ids are their `own`, none is its own neighbour."""
-        with self._workers() as workers:
-            return [
-                search(base, base.alike(ids, vectors), self.n, leave_self_out=own, run=workers.each)
-                for ids, vectors in several
-            ]
-
-    def _affinities(
-        self,
-        queries: ArrangedBlocks,
-        iteration: int,
-        own: bool,
-        found: list[Neighbours] | None = None,
-    ) -> list[sp.csr_matrix]:
-        """G of every block of queries, whose neighbours may be `found` already. Where the ids are their `own`, a row of
-        the base says nothing of itself."""
-        space = self._space(iteration)
-        blocks = (queries[index] for index in range(len(queries.positions)))
-        if space.leaves:
-            leaves = space.leaves
-            return [
-                self._affinity_by_leaf(
-                    leaves, _placed(space.where, b), self._base_labels.of_rows(b.ids) if own else None
-                )
-                for b in blocks
-            ]
-        if found is None:
-            base = prepare(space.ids, space.vectors)
-            found = self._nearest(base, ((b.ids, _placed(space.where, b)) for b in blocks), own)
-        return [self._affinity_of(near, iteration) for near in found]
-
-    def _affinity_of(self, found: Neighbours, iteration: int) -> sp.csr_matrix:
-        median = self._space(iteration).median
-        assert median is not None
-        return self._weighed(found, median, self._source(iteration))
-
-    def _weighed(self, found: Neighbours, median: float, model: Model) -> sp.csr_matrix:
-        """G from neighbours, whose labels the latent RBF compares by the V of a model."""
-        near = NeighbourLabels.of(found, self._base_labels, self.lambda_x / median, self.epsilon)
-        near_labels = NearLabels.of(model.V, self.near_labels) if STORED_KINDS[self.kind].near_labels else None
-        return from_neighbours(self.kind, self.mode, self.lambda_y, near_labels).of(near)
-
-    def _affinities_by_fold(self, fit: ArrangedBlocks) -> list[sp.csr_matrix]:
-        """G of every block, whose rows have their neighbours in the other folds, where the model of their own is."""
-        rows_of_block = fit.map(lambda block: fold_of(self._seed, block.ids, self.folds))
-        folds, ids = np.concatenate(rows_of_block), np.concatenate(fit.map(lambda block: block.ids))
-        of_folds = []
-        for fold, model in enumerate(self._fold_models(fit)):
-            own, vectors = folds == fold, np.concatenate(fit.map(partial(_placed, self._beside(model, fit))))
-            near = self._nearest(prepare(ids[~own], vectors[~own]), [(ids[own], vectors[own])], own=False)[0]
-            of_folds.append(self._weighed(near, self._median(ids[~own], vectors[~own]), model))
-        whole = interleaved(folds, of_folds)
-        ends = np.cumsum(fit.rows_of_block)
-        return [whole[end - rows : end] for end, rows in zip(ends, fit.rows_of_block, strict=True)]
-
-    def _fold_models(self, fit: ArrangedBlocks) -> list[Model]:
-        """Wsabie by fold, trained on the others for as many epochs as the one that was trained on all."""
-        at_once = min(self.folds, self._threads())
-        threads = max(1, self._threads() // at_once)
-        settings = self._settings(offset=0.0, epochs=self._trained[0].best_epoch, horizon=self.epochs, threads=threads)
-        shape = len(self.classes_), self.n_features_in_
-        with Workers(at_once) as workers:
-            return workers.each(
-                lambda others: train(others, None, *shape, settings, self._seed).model,
-                without_each(fit, self._seed, self.folds),
-            )
-
-    def _affinity_by_leaf(self, leaves: _Leaves, vectors: Features, own: sp.csr_matrix | None) -> sp.csr_matrix:
-        assert isinstance(vectors, np.ndarray)
-        return cluster_affinity(leaves.tree.assign(vectors), leaves.counts, own, self.leaf_labels)
 
     def _gated(self, method: str, iteration: int, k: int) -> scoring.Rank:
         gate, model = self.gates_[iteration], self.models_[iteration]
@@ -751,8 +604,3 @@ def _parameters_of(kind: str) -> set[str]:
     if kind == "pair-matrix":
         return {"pairs", "pair_labels", "other"}
     return {one.name for one in fields(JOINT_KINDS[kind])} if kind in JOINT_KINDS else set()  # type: ignore[arg-type]
-
-
-def _placed(where: NeighbourSpace | None, block: Block) -> Features:
-    """The rows of a block where neighbours are looked for."""
-    return block.features if where is None else where.embed(block.features)

@@ -14,6 +14,7 @@ from sklearn.datasets import make_multilabel_classification
 from awe_core.arranged import ArrangedBlocks
 from awe_core.estimator import AffinityWeightedEmbedding
 from awe_core.folds import fold_of, interleaved, without_each
+from awe_core.stored_affinity import StoredAffinity
 from tests.awe_core.blocks import InMemory, block
 
 
@@ -72,8 +73,8 @@ def test_a_row_that_was_lost_is_seen() -> None:
 class Kept(AffinityWeightedEmbedding):
     """Keeps the G that it was trained with."""
 
-    def _fitted_affinities(self, fit: ArrangedBlocks, iteration: int) -> list[sp.csr_matrix]:
-        found = super()._fitted_affinities(fit, iteration)
+    def _fitted_affinities(self, fit: ArrangedBlocks, made: StoredAffinity) -> list[sp.csr_matrix]:
+        found = super()._fitted_affinities(fit, made)
         order = np.concatenate(fit.positions)
         self.on_true = on_true(sp.vstack(found, format="csr"), fit.whole.labels[order])
         return found

@@ -339,10 +339,14 @@ class Course:
     def _check_model(self) -> None:
         """The scores of a step show the parameters before it: the last step of an epoch is looked at here."""
         parameters = self._parameters
-        for values in (parameters.U, parameters.V, parameters.offset, *parameters.own.values()):
+        looked_at = [(values, "a parameter") for values in (parameters.U, parameters.V, parameters.offset)]
+        looked_at += [(values, "a parameter") for values in parameters.own.values()]
+        # A sum that has overflowed is a step of 0: nothing would be learnt any more, and nobody told.
+        looked_at += [(sums, "a sum of squared gradients") for sums in self._optimiser.accumulators.values()]
+        for values, what in looked_at:
             for start in range(0, len(values), _CHECKED_ROWS):
                 if not np.isfinite(values[start : start + _CHECKED_ROWS]).all():
-                    raise self._diverged("a parameter is not finite")
+                    raise self._diverged(f"{what} is not finite")
 
     def _report(self, rows: int, total: int) -> None:
         if self._on_progress is not None:

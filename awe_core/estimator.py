@@ -373,6 +373,8 @@ class AffinityWeightedEmbedding(LabelRanker):
         """
         self._check()
         examples = self._begin(X, y, sample_weight, ids, seen, least_rows=2 if self.iterations else 1)
+        if self.iterations and self.kind == "rbf" and self.recall < 1 and sp.issparse(examples.features):
+            raise ValueError("affinity.recall: rows of sparse x are joined exactly; leave it out")
         self._count_labels(examples.labels)
         fit, validation = self._divided(examples)
         self._iterate(fit, validation, [])
@@ -380,12 +382,14 @@ class AffinityWeightedEmbedding(LabelRanker):
             history = self.history_
             self._iterate(self._arranged(examples), None, self._trained)
             self.history_ = history
+        self.models_ = self._models
         return self
 
     def _iterate(self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, selected: Sequence[Trained]) -> None:
         """Train all iterations; where they are `selected`, for as many epochs as those were kept at."""
         self._trained: list[Trained] = []
-        self.models_, self.gates_ = [], []
+        self._models: list[Model] = []
+        self.gates_ = []
         self._affinities: list[StoredAffinity | None] = []
         for iteration in range(self.iterations + 1):
             if iteration and not self._jointly:
@@ -414,6 +418,9 @@ class AffinityWeightedEmbedding(LabelRanker):
         if unknown:
             has = f"has {', '.join(sorted(known))}" if known else "has none"
             raise ValueError(f"kind_params: kind {self.kind!r} has no {unknown[0]!r}; it {has}")
+        most = (self.kind_params or {}).get("pair_labels", _PAIR_LABELS)
+        if most < 1:
+            raise ValueError(f"kind_params: pair_labels must be 1 or more, not {most}")
 
     @property
     def _affinity_settings(self) -> AffinitySettings:
@@ -471,7 +478,7 @@ class AffinityWeightedEmbedding(LabelRanker):
 
     def _source(self, iteration: int) -> Model:
         """The model whose U and V the affinity of an iteration is made of."""
-        return self.models_[iteration - 1 if self.embedding == "previous" else 0]
+        return self._models[iteration - 1 if self.embedding == "previous" else 0]
 
     def _train(
         self, fit: ArrangedBlocks, validation: ArrangedBlocks | None, iteration: int, how: Mapping[str, Any]
@@ -487,11 +494,11 @@ class AffinityWeightedEmbedding(LabelRanker):
             seed=self._seed,
             iteration=iteration,
             gate=gate,
-            start=self.models_[-1] if iteration and self.warm_start else None,
+            start=self._models[-1] if iteration and self.warm_start else None,
             on_progress=self._progress(f"iteration {iteration}"),
         )
         self._trained.append(trained)
-        self.models_.append(trained.model)
+        self._models.append(trained.model)
         self.gates_.append(gate)
 
     def rank(
@@ -566,7 +573,7 @@ class AffinityWeightedEmbedding(LabelRanker):
             embedding = model.embed(features)
             if not gate.bias:
                 return self._candidate_scores(gate, embedding, affinity)
-            weights = np.full(affinity.shape, gate.bias)
+            weights = np.full(affinity.shape, gate.bias, dtype=np.float64)
             weights[row_of_entry(affinity), affinity.indices] += gate.scale * affinity.data
             return weights * (model.scores(embedding) + self.models_[last].offset)
 

@@ -47,8 +47,10 @@ class OtherFolds:
 
 
 def without_each(source: BlockSource, seed: int, folds: int) -> list[OtherFolds]:
-    """What the model of every fold is trained on. Reads the source once."""
+    """What the model of every fold is trained on. Reads the source once. Raises ValueError where that is nothing."""
     fold_of_row = [fold_of(seed, source[block].ids, folds) for block in range(len(source.rows_of_block))]
+    if len(np.unique(np.concatenate([np.zeros(0, np.int64), *fold_of_row]))) < 2:
+        raise ValueError(f"all rows fell into one of {folds} folds: give more of them, or leave out affinity.folds")
     return [OtherFolds(source, [np.flatnonzero(rows != fold) for rows in fold_of_row]) for fold in range(folds)]
 
 

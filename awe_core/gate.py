@@ -63,5 +63,8 @@ def affinity_scale(source: BlockSource) -> float:
         raise ValueError("no training example has a label: there is nothing to scale the affinity by")
     total = math.fsum(sums)
     if not total > 0:
-        raise ValueError("the affinity is 0 on every training pair: raise affinity.n or lower affinity.lambda_x")
+        raise ValueError(
+            "the affinity is 0 on every training pair: raise affinity.n or lower affinity.lambda_x; of clusters raise "
+            "affinity.leaf_rows"
+        )
     return pairs / total

@@ -166,9 +166,14 @@ class LabelRanker(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"rows_per_part and block_rows must be 1 or more, not {self.rows_per_part} and {self.block_rows}"
             )
+        for fitted in ("models_", "history_"):  # a fit that fails leaves nothing that could be asked
+            self.__dict__.pop(fitted, None)
         features = validate_data(self, X, accept_sparse="csr", dtype=np.float32, ensure_min_samples=least_rows)
         self._settle(Targets.of(y))
-        return self._examples(canonical(features), y, sample_weight, ids, seen)
+        examples = self._examples(canonical(features), y, sample_weight, ids, seen)
+        if len(np.unique(examples.ids)) < len(examples):
+            raise ValueError("ids have to be distinct")
+        return examples
 
     def _settle(self, targets: Targets) -> None:
         self._seed = seed_of(self.random_state)
@@ -295,13 +300,16 @@ def _block(
     seen: sp.csr_matrix | None,
 ) -> Block:
     rows = features.shape[0]
-    given = np.arange(rows, dtype=np.int64) if ids is None else np.asarray(ids, np.int64)
+    given = np.arange(rows, dtype=np.int64) if ids is None else np.asarray(ids)
     if given.shape != (rows,):
         raise ValueError(f"X has {rows} rows and ids {given.shape}")
-    seen = sp.csr_matrix(labels.shape if seen is None else seen, dtype=np.float32)
+    if given.dtype.kind not in "iu":
+        raise ValueError(f"ids have to be whole numbers, not {given.dtype}")
+    seen = sp.csr_matrix(canonical(sp.csr_matrix(labels.shape if seen is None else seen, dtype=np.float32)))
+    seen.eliminate_zeros()
     if seen.shape != labels.shape:
         raise ValueError(f"seen is {seen.shape}, it has to be {labels.shape}: rows by labels")
-    return Block(given, features, labels, canonical(seen), weight)
+    return Block(given.astype(np.int64), features, labels, seen, weight)
 
 
 def canonical(matrix: ArrayLike | sp.spmatrix) -> Features:

@@ -88,7 +88,7 @@ class Landmarks:
         moved = _moved(points, _centre(points))
         with threadpool_limits(limits=1, user_api="blas"):  # or the last bits depend on the number of threads
             median = float(np.median(squareform(euclidean_distances(moved, squared=True), checks=False)))
-            if not median > _ROUNDING * float(row_norms(moved, squared=True).max()):
+            if not median > _ROUNDING * float(np.median(row_norms(moved, squared=True))):
                 raise ValueError(
                     f"half of the pairs of {len(order):,} landmarks, or more, have the same x; leave out rows that "
                     "stand there again and again, or data.landmarks"

@@ -74,7 +74,7 @@ def rank_by_gated_model(model: Model, gate: Gate, k: int) -> Rank:
         def rank_run(rows: slice) -> Ranking:
             scores = (embedding[rows] @ model.V.T + np.float32(model.offset)).astype(np.float64)
             run = affinity[rows]
-            weights = np.full(scores.shape, gate.bias)
+            weights = np.full(scores.shape, gate.bias, dtype=np.float64)
             weights[row_of_entry(run), run.indices] += gate.scale * run.data
             return rank_all(scores * weights, block.seen[rows], k)
 

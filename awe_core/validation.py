@@ -43,7 +43,8 @@ def precision_at_1(source: BlockSource, model: Model, gate: Gate | None, workers
         block = source[index]
         has_labels = np.diff(block.labels.indptr) > 0
         best = best_labels(block, model, gate, workers)
-        hits += int(np.count_nonzero(entry_positions(block.labels, np.arange(len(block)), best) >= 0))
+        ranked = np.flatnonzero(best >= 0)
+        hits += int(np.count_nonzero(entry_positions(block.labels, ranked, best[ranked]) >= 0))
         scored += int(np.count_nonzero(has_labels))
     return hits / scored if scored else math.nan
 

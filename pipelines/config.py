@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from awe_core import passive_aggressive, ridge
 from awe_core.affinities.joint import Joint
@@ -327,8 +327,8 @@ class Config(Section):
                         known = ", ".join(type(own).model_fields)
                         raise ValueError(f"tune: unknown key {section}.{key}; known here: {known}")
                     for value in ends(values):
-                        try:
-                            type(own).model_validate({**own.model_dump(), key: value})
+                        try:  # whether it goes with the others a trial shows
+                            _field(type(own), key).validate_python(value)
                         except ValidationError as error:
                             message = error.errors(include_url=False)[0]["msg"]
                             raise ValueError(f"tune: {section}.{key}: {message}, not {value!r}") from None
@@ -352,6 +352,8 @@ class Config(Section):
                 "affinity.folds: x names the user, of whom a model that was trained without him knows nothing; leave "
                 'it out, or set data.x = "history"'
             )
+        if self.run.iterations and self.affinity.recall < 1 and not self.affinity.embedded and facts["sparse"]:
+            raise ConfigError("affinity.recall: rows of sparse x are joined exactly; leave it out")
         if self.run.iterations and self.affinity.input_weight:
             try:
                 refuse_unfit_inputs(int(facts["dimension"]), bool(facts["sparse"]), bool(facts["one_hot"]))
@@ -392,6 +394,13 @@ class Config(Section):
         """
         left_out: dict[str, Any] = {"tune": True, **({"train": {"kernel"}} if portable else {})}
         return tomli_w.dumps(self.model_dump(exclude_none=True, exclude=left_out)).encode()
+
+
+def _field(section: type[Section], key: str) -> TypeAdapter[Any]:
+    """What a key of a section takes, whatever the others are."""
+    field = section.model_fields[key]
+    kind: Any = Annotated[field.annotation, field]
+    return TypeAdapter(kind, config=ConfigDict(strict=True))
 
 
 def _unfit(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -458,13 +467,21 @@ def _with_kernel(config: Config) -> Config:
 
 
 def _explain(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    first = errors[0]
     location = [str(part) for part in first["loc"]]
     key = ".".join(location[:2])
     if first["type"] == "extra_forbidden":
         known = Config.model_fields if len(location) == 1 else _section_fields(location[0])
         return f"unknown key {key}; known here: {', '.join(known)}"
     message = first["msg"].removeprefix("Value error, ")
+    choices = [
+        one["ctx"]["expected"]
+        for one in errors
+        if one["type"] == "literal_error" and one["loc"][:2] == first["loc"][:2]
+    ]
+    if len(choices) > 1:
+        message = f"Input should be one of {', '.join(choices).replace(' or ', ', ')}"
     said_whole = first["type"] == "value_error" and len(location) < 2  # it names keys and values itself
     return message if said_whole else f"{key}: {message}, not {first['input']!r}"
 

@@ -28,8 +28,8 @@ class LowRank(Joint):
     rank: int = 8
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"affinity.rank must be 1 or more, not {self.rank}")
+        if self.rank < 1 or self.rank != int(self.rank):
+            raise ValueError(f"affinity.rank must be 1 or more and whole, not {self.rank}")
 
     @property
     def compiled(self) -> bool:

@@ -55,8 +55,8 @@ class TopK(OfLargest):
     k: int = 5
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ValueError(f"affinity.k must be 1 or more, not {self.k}")
+        if self.k < 1 or self.k != int(self.k):
+            raise ValueError(f"affinity.k must be 1 or more and whole, not {self.k}")
 
     @property
     def largest(self) -> int:

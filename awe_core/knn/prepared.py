@@ -217,8 +217,9 @@ class Prepared:
         return len(self.ids)
 
     def alike(self, ids: NDArray[np.int64], vectors: Features) -> Prepared:
-        """Other rows, prepared to meet these."""
-        return Prepared(ids, vectors, self.metric, self.centre)
+        """Other rows, prepared to meet these; sparse ones are taken as dense."""
+        dense = vectors if isinstance(vectors, np.ndarray) else vectors.toarray()
+        return Prepared(ids, dense, self.metric, self.centre)
 
     @property
     def points(self) -> int:

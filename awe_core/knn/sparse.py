@@ -46,8 +46,8 @@ class SparseRows:
         return len(self.ids)
 
     def alike(self, ids: NDArray[np.int64], vectors: Features) -> SparseRows:
-        """Other rows, prepared to meet these."""
-        return SparseRows(ids, vectors, self.metric)
+        """Other rows, prepared to meet these; dense ones are taken as sparse."""
+        return SparseRows(ids, sp.csr_matrix(vectors), self.metric)
 
 
 def search_sparse(

@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.exceptions import DataConversionWarning
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -367,3 +367,68 @@ def test_an_embedding_that_stays_makes_its_neighbours_once(monkeypatch: pytest.M
     fitted = AffinityWeightedEmbedding(**how).fit(DIGITS[:200], DIGIT[:200])
     assert len(trainings) == 4 + 3
     assert len(set(fitted.medians_[1:])) == 1
+
+
+@pytest.mark.parametrize("asked_as", [sp.csr_matrix, np.asarray])
+@pytest.mark.parametrize("fitted_as", [sp.csr_matrix, np.asarray])
+@pytest.mark.parametrize("how", [{}, {"kind": "rbf"}, {"input_weight": 0.5}])
+def test_x_may_be_asked_in_another_form_than_it_was_fitted_in(how: Any, fitted_as: Any, asked_as: Any) -> None:
+    some = np.where(np.abs(X) > 0.8, X, 0).astype(np.float32)
+    expected = AffinityWeightedEmbedding(**SMALL, **how).fit(fitted_as(some), y)
+    scores = expected.decision_function(asked_as(some))
+    np.testing.assert_allclose(scores, expected.decision_function(fitted_as(some)), rtol=1e-5)
+    assert np.array_equal(expected.rank(asked_as(some), k=2).labels, expected.rank(fitted_as(some), k=2).labels)
+
+
+def test_a_whole_number_is_a_bias() -> None:
+    one, whole = (AffinityWeightedEmbedding(**SMALL, bias=bias).fit(X, y) for bias in (1.0, 1))
+    assert np.array_equal(one.decision_function(X), whole.decision_function(X))
+    assert np.array_equal(one.rank(X, k=2).labels, whole.rank(X, k=2).labels)
+
+
+def test_a_stored_zero_is_not_seen() -> None:
+    nothing = sp.csr_matrix(np.ones_like(Y))
+    nothing.data[:] = 0
+    fitted = AffinityWeightedEmbedding(**SMALL).fit(X, Y, seen=nothing)
+    assert np.array_equal(fitted.models_[1].U, AffinityWeightedEmbedding(**SMALL).fit(X, Y).models_[1].U)
+    assert np.array_equal(fitted.rank(X, k=2, seen=nothing).labels, fitted.rank(X, k=2).labels)
+
+
+@pytest.mark.parametrize("model", BOTH, ids=name)
+@pytest.mark.parametrize(("ids", "words"), [(np.zeros(60, int), "distinct"), (np.arange(60.0), "whole numbers")])
+def test_ids_that_name_no_rows_are_refused(model: Any, ids: np.ndarray, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        clone(model).fit(X, y, ids=ids)
+
+
+def test_a_fit_that_failed_leaves_nothing_to_ask() -> None:
+    fitted = AffinityWeightedEmbedding(**SMALL).fit(X, y).set_params(lambda_x=1e9)
+    with pytest.raises(ValueError, match="the affinity is 0 on every training pair"):
+        fitted.fit(X, y)
+    with pytest.raises(NotFittedError):
+        fitted.predict(X)
+
+
+@pytest.mark.parametrize("huge", [{"X": X * np.float32(1e20)}, {"sample_weight": np.full(60, 1e25)}])
+def test_sums_of_squares_that_overflow_are_said(huge: dict[str, Any]) -> None:
+    with pytest.raises(FloatingPointError, match="a sum of squared gradients is not finite"):
+        Wsabie(D=4, epochs=3, batch=16).fit(**{"X": X, "y": y, **huge})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"kind": "pair-matrix", "kind_params": {"pair_labels": 0}}, "pair_labels must be 1 or more"),
+        ({"kind": "top-k", "kind_params": {"k": 2.5}}, "1 or more and whole"),
+        ({"kind": "low-rank", "kind_params": {"rank": 2.5}}, "1 or more and whole"),
+        ({"offset": "foo"}, 'a number or "learnt"'),
+    ],
+)
+def test_more_that_is_refused_in_a_line(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        AffinityWeightedEmbedding(**{**SMALL, **wrong}).fit(X, Y)
+
+
+def test_lists_of_neighbours_are_of_dense_x() -> None:
+    with pytest.raises(ValueError, match="rows of sparse x are joined exactly"):
+        AffinityWeightedEmbedding(**SMALL, kind="rbf", recall=0.9).fit(sp.csr_matrix(X), y)

@@ -114,6 +114,14 @@ def test_few_rows_are_refused(count: int) -> None:
         Landmarks.fit(0, IDS[:count], X[:count], 20, 9, 1.0)
 
 
+def test_a_few_rows_that_are_far_out_leave_the_others_apart() -> None:
+    x = np.random.default_rng(2).normal(size=(300, 8)).astype(np.float32)
+    x[:10, 3] = 1e6
+    found = Landmarks.fit(0, np.arange(300), x, 100, 20, 1.0).map(x)
+    assert np.isfinite(found).all()
+    assert len(np.unique(found[10:].round(6), axis=0)) == 290
+
+
 @pytest.mark.parametrize("d", [3, 50])
 def test_rows_that_are_nearly_all_the_same_are_refused(d: int) -> None:
     x = np.random.default_rng(2).normal(5, 1, size=(40, d)).astype(np.float32)

@@ -67,3 +67,10 @@ def test_the_share_is_of_the_examples_that_have_labels():
 
 def test_without_any_label_there_is_no_share():
     assert math.isnan(precision_at_1(InMemory([block(np.ones((1, 3)), [[]], 4)]), MODEL, None))
+
+
+def test_a_row_that_cannot_be_ranked_is_no_hit_for_the_row_before_it():
+    """The first row has the last label and another candidate; the second row has none."""
+    rows = block(np.ones((2, 3)), [[3], [0]], 4, affinity=[{0: 1.0}, {}])
+    assert best_labels(rows, MODEL, Gate()).tolist() == [0, -1]
+    assert precision_at_1(InMemory([rows]), MODEL, Gate()) == 0

@@ -146,3 +146,16 @@ def test_paths_are_below_the_root_unless_they_stand_alone(monkeypatch: pytest.Mo
     assert resolve(load("--data.root=/own"), "a/b.npz") == "/own/a/b.npz"
     assert resolve(load(), "/a/b.npz") == "/a/b.npz"
     assert resolve(load(), "s3://bucket/b.npz") == "s3://bucket/b.npz"
+
+
+def test_a_kind_that_there_is_not_is_answered_with_all_that_there_are() -> None:
+    with pytest.raises(ConfigError, match="affinity.kind: Input should be one of 'knn', .*'cluster', .*'pair-matrix'"):
+        load_config(FS, None, parse_overrides(["--data.format=digits", "--affinity.kind=foo"]))
+
+
+def test_values_that_go_with_each_other_are_searched_together() -> None:
+    searched = "--tune.awe={affinity={kind=['knn','latent-rbf'], lambda_y=[1.0, 2.0]}}"
+    assert load_config(FS, None, parse_overrides(["--data.format=digits", searched])).tune.awe
+    for wrong, words in (("n=[0]", "greater than 0"), ("kind=['foo']", "Input should be"), ("n=['many']", "integer")):
+        with pytest.raises(ConfigError, match=words):
+            load_config(FS, None, parse_overrides(["--data.format=digits", f"--tune.awe={{affinity={{{wrong}}}}}"]))

@@ -145,12 +145,14 @@ def _asked(config: Config, request: Request) -> dict[str, Any]:
 
 
 def _space(config: Config, search: str, given: Space) -> dict[str, Values]:
-    """The space by `section.key`, without keys that say nothing of the configuration's kind of affinity."""
+    """The space by `section.key`, without keys that say nothing of any kind of affinity that is tried."""
     space = flat(given, config.tune.wsabie if search == "wsabie" else config.tune.awe)
+    kinds = ends(space["affinity.kind"]) if "affinity.kind" in space else [config.affinity.kind]
+    tried = [config.affinity.model_copy(update={"kind": kind}) for kind in kinds]
     kept = {}
     for name, values in space.items():
         section, _, key = name.partition(".")
-        if section != "affinity" or not config.affinity.ignores(key):
+        if section != "affinity" or not all(one.ignores(key) for one in tried):
             kept[name] = values
     return kept
 

@@ -231,6 +231,14 @@ def test_what_a_kind_does_not_read_is_not_searched_for(affinity: dict[str, Any],
     assert "train.warm_rate" in found
 
 
+def test_where_kinds_are_searched_for_the_keys_of_each_of_them_are() -> None:
+    awe = {"affinity": {"kind": ["knn", "cluster"], "leaf_labels": [20, 50], "rank": [2, 4]}}
+    config = Config.model_validate({"data": {"format": "digits"}, "tune": {"awe": awe}})
+    found = tune._space(config, "awe", tune.AWE)
+    assert {"affinity.n", "affinity.leaf_labels", "affinity.bias"} < found.keys()
+    assert "affinity.rank" not in found
+
+
 @pytest.mark.parametrize("flags", [["--affinity.kind=low-rank"], ["--affinity.kind=rbf"], ["--affinity.kind=cluster"]])
 def test_every_kind_of_affinity_can_be_tuned(tmp_path: Path, flags: list[str]) -> None:
     small = ["--train.epochs=1", "--run.iterations=2", "--affinity.n=10"]

@@ -14,30 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
-Index = NDArray[np.intp]
-
+from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
 
 LeftPairs = tuple[Index, Index, Index]
 """(row of x, label, feature of the row that x leaves out, by its place in the row's run; −1: none), rows ascending."""
-
-
-@dataclass(frozen=True)
-class TouchedFeatures:
-    """The features of a sub-block's rows, numbered by those that occur.
-
-    Attributes
-    ----------
-    touched : the features that occur, distinct and ascending, intp [touched].
-    place : where among them an entry's feature stands, intp [entries].
-    starts, value, dimension : as `awe_core.affinities.feature_runs.FeatureRuns` has them.
-    """
-
-    touched: Index
-    place: Index
-    starts: Index
-    value: Floats
-    dimension: int
 
 
 @dataclass(frozen=True)
@@ -93,12 +73,12 @@ class FoundPairs:
 class FeatureBlocks(Protocol):
     """f, and all of a sub-block in one call."""
 
-    def joined(self, x: TouchedFeatures, UV: Floats, gh: Floats | None, largest: int) -> Floats:
+    def joined(self, x: FeatureRuns, UV: Floats, gh: Floats | None, largest: int) -> Floats:
         """f of every row and n labels, [rows, n], from UᵢᵀVy and gᵢᵀh_y of the features that occur, [touched, n]."""
 
     def rounds(
         self,
-        x: TouchedFeatures,
+        x: FeatureRuns,
         at: FeatureTensors,
         pairs: LeftPairs,
         excluded: tuple[Index, NDArray[np.integer], NDArray[np.integer]],
@@ -111,7 +91,7 @@ class FeatureBlocks(Protocol):
 
     def pooled(
         self,
-        x: TouchedFeatures,
+        x: FeatureRuns,
         at: FeatureTensors,
         pool: Index,
         pairs: LeftPairs,

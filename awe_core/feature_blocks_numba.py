@@ -11,14 +11,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
 from awe_core.feature_blocks import (
     FeatureGradients,
     FeatureTensors,
-    Floats,
     FoundPairs,
-    Index,
     LeftPairs,
-    TouchedFeatures,
 )
 from awe_core.sub_blocks import BARRED
 from awe_core.sub_blocks_numba import dot, negative_of_rank, uniform_at
@@ -27,7 +25,7 @@ njit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 Counts = NDArray[np.int64]
 Entries = tuple[Index, Index, Floats, int]
-"""starts, place, value, d of `TouchedFeatures`."""
+"""starts, place, value, d of `FeatureRuns`."""
 Tensors = tuple[Floats, Floats, Floats, Floats, int]
 """U, V, g, h of `FeatureTensors`, and k + 1, or 0 for the sigmoid: one more than k, as one may be left out."""
 Label = tuple[Floats, Floats, Floats, np.floating, np.floating]
@@ -402,12 +400,12 @@ def _pooled(
 class NumbaFeatureBlocks:
     """Compiled at the first use."""
 
-    def joined(self, x: TouchedFeatures, UV: Floats, gh: Floats | None, largest: int) -> Floats:
+    def joined(self, x: FeatureRuns, UV: Floats, gh: Floats | None, largest: int) -> Floats:
         return np.asarray(_joined(_entries(x, UV), UV, UV[:0] if gh is None else gh, largest))
 
     def rounds(
         self,
-        x: TouchedFeatures,
+        x: FeatureRuns,
         at: FeatureTensors,
         pairs: LeftPairs,
         excluded: tuple[Index, NDArray[np.integer], NDArray[np.integer]],
@@ -424,7 +422,7 @@ class NumbaFeatureBlocks:
 
     def pooled(
         self,
-        x: TouchedFeatures,
+        x: FeatureRuns,
         at: FeatureTensors,
         pool: Index,
         pairs: LeftPairs,
@@ -441,7 +439,7 @@ class NumbaFeatureBlocks:
         return violators, FeatureGradients(by_U, by_g, np.concatenate((pool, pairs[1])), *rest)
 
 
-def _entries(x: TouchedFeatures, like: Floats) -> Entries:
+def _entries(x: FeatureRuns, like: Floats) -> Entries:
     return x.starts, x.place, x.value.astype(like.dtype, copy=False), x.dimension
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from awe_core.affinities.feature_runs import FeatureRuns
 from awe_core.affinities.joint import Joint, JointGradient, OfScore, Point
 from awe_core.arrangement import generator
-from awe_core.feature_blocks import FeatureBlocks
+from awe_core.feature_blocks import FeatureBlocks, FeatureTensors, LeftPairs
 from awe_core.feature_rows import RowGradient, embed_rows, through_features
 from awe_core.gate import Gate
 from awe_core.kernels import Kernel
@@ -117,98 +117,123 @@ def pooled_gradient(
     FloatingPointError
         A score is not finite.
     """
-    joint, of_score = parameters.joint, parameters.joint is None or isinstance(parameters.joint, OfScore)
+    joint = parameters.joint
     if joint is not None and joint.compiled and kernel.feature_blocks:
-        return _of_features(visit, these, pool, parameters, margin, losses, kernel.feature_blocks)
-    found = _SubBlock.of(visit, these, pool)
-    if not of_score:
-        return _jointly(visit, found, pool, parameters, margin, losses, kernel)
+        rows, pairs, x, at = touched(visit, these, parameters)
+        found = _SubBlock.of(visit, (rows, *pairs[:2]), pool, margin, losses)
+        return _of_features(found, pairs, x, at, parameters, kernel.feature_blocks)
+    found = _SubBlock.of(visit, visit.rows_and_pairs(these), pool, margin, losses)
+    if joint is not None and not isinstance(joint, OfScore):
+        return _jointly(found, joint, parameters, kernel)
     if gate is None and parameters.similarity == "dot" and kernel.sub_blocks:
-        return _at_once(visit, found, pool, parameters, margin, losses, kernel.sub_blocks)
-    return _by_score(visit, found, pool, parameters, gate, margin, losses, kernel)
+        return _at_once(found, parameters, kernel.sub_blocks)
+    return _by_score(found, joint, parameters, gate, kernel)
 
 
 @dataclass(frozen=True)
 class _SubBlock:
-    """The rows of the visit that some pairs need, the pairs by (place among them, label), and their negatives.
+    """Some pairs of a visit and the pool that they are trained against.
 
     Attributes
     ----------
-    barred : (row, column) of the pool's labels that are no negatives.
+    visit, pool, margin, losses : as `pooled_gradient` has them.
+    rows, pair_row, pair_label : rows of the visit that the pairs need, and the pairs by (place among them, label).
+    barred : (row, column) of the pool's labels that are no negatives, by column.
     M, eligible : M and m' of every pair.
-    weight : of every pair.
     """
 
+    visit: Visit
+    pool: NDArray[np.intp]
+    margin: float
+    losses: NDArray[np.float64]
     rows: NDArray[np.intp]
     pair_row: NDArray[np.intp]
     pair_label: NDArray[np.intp]
     barred: tuple[NDArray[np.intp], NDArray[np.intp]]
     M: NDArray[np.int64]
     eligible: NDArray[np.int64]
-    weight: Floats
 
     @classmethod
-    def of(cls, visit: Visit, these: slice, pool: NDArray[np.intp]) -> _SubBlock:
-        rows, pair_row, pair_label = visit.rows_and_pairs(these)
-        barred, M, eligible = _counted(visit, rows, pair_row, pool)
-        return cls(rows, pair_row, pair_label, barred, M, eligible, visit.block.weight[rows[pair_row]])
+    def of(
+        cls,
+        visit: Visit,
+        rows_and_pairs: tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]],
+        pool: NDArray[np.intp],
+        margin: float,
+        losses: NDArray[np.float64],
+    ) -> _SubBlock:
+        rows, pair_row, pair_label = rows_and_pairs
+        row, column, _ = visit.excluded_by_label.among(pool, rows)
+        eligible = len(pool) - np.bincount(row, minlength=len(rows))[pair_row]
+        M = (visit.block.labels.shape[1] - visit.excluded_of_row[rows])[pair_row]
+        return cls(visit, pool, margin, losses, rows, pair_row, pair_label, (row, column), M, eligible)
+
+    @property
+    def weight(self) -> Floats:
+        """Of every pair."""
+        return self.visit.block.weight[self.rows[self.pair_row]]
+
+    def pooled(self, gradient: Gradient, violators: NDArray[np.int64]) -> Pooled:
+        """What was found, from the gradient and v of every pair."""
+        draws = float(np.sum((self.eligible + 1) / (violators + 1)))
+        return Pooled(gradient, int(np.count_nonzero(violators)), self.M, draws)
 
 
-def _at_once(
-    visit: Visit,
+def _of_features(
     found: _SubBlock,
-    pool: NDArray[np.intp],
+    pairs: LeftPairs,
+    x: FeatureRuns,
+    at: FeatureTensors,
     parameters: Parameters,
-    margin: float,
-    losses: NDArray[np.float64],
-    sub_blocks: SubBlocks,
+    blocks: FeatureBlocks,
 ) -> Pooled:
+    """f of the features' own scores, compiled."""
+    row, column = found.barred
+    by_row = np.argsort(row, kind="stable")
+    barred, negatives = (row[by_row], column[by_row]), (found.M, found.eligible)
+    v, made = blocks.pooled(x, at, found.pool, pairs, barred, negatives, found.weight, found.losses, found.margin)
+    return found.pooled(through_touched(x, made, parameters), v)
+
+
+def _at_once(found: _SubBlock, parameters: Parameters, sub_blocks: SubBlocks) -> Pooled:
     """f a function of xᵀUᵀVy alone, compiled."""
-    x = visit.feature_rows(found.rows, found.pair_label)
+    x = found.visit.feature_rows(found.rows, found.pair_label)
     pairs, negatives = (found.pair_row, found.pair_label), (found.M, found.eligible)
-    embedding, V, bounds = embed_rows(x, parameters.U), parameters.V, parameters.bounds
-    made = sub_blocks.pooled(embedding, V, pool, pairs, found.barred, negatives, found.weight, losses, margin, bounds)
+    made = sub_blocks.pooled(
+        embed_rows(x, parameters.U),
+        parameters.V,
+        found.pool,
+        pairs,
+        found.barred,
+        negatives,
+        found.weight,
+        found.losses,
+        found.margin,
+        parameters.bounds,
+    )
     if not made.finite:
         raise FloatingPointError("a score is not finite")
-    parts = [RowGradient(found.pair_label, made.by_own), RowGradient(pool, made.by_pool)]
-    gradient = Gradient(through_features(x, made.by_embedding), parts, 0.0, made.loss)
-    return _pooled(gradient, made.violators, found.M, found.eligible)
+    parts = [RowGradient(found.pair_label, made.by_own), RowGradient(found.pool, made.by_pool)]
+    return found.pooled(Gradient(through_features(x, made.by_embedding), parts, 0.0, made.loss), made.violators)
 
 
-def _jointly(
-    visit: Visit,
-    found: _SubBlock,
-    pool: NDArray[np.intp],
-    parameters: Parameters,
-    margin: float,
-    losses: NDArray[np.float64],
-    kernel: Kernel,
-) -> Pooled:
+def _jointly(found: _SubBlock, joint: Joint, parameters: Parameters, kernel: Kernel) -> Pooled:
     """f with an affinity that is learnt jointly, in whole arrays."""
-    joint, at = parameters.joint, Point(parameters.U, parameters.V, parameters.own)
-    assert joint is not None
-    features = FeatureRuns.of(visit.features(found.rows, found.pair_label))
+    at, pool = Point(parameters.U, parameters.V, parameters.own), found.pool
+    features = FeatureRuns.of(found.visit.features(found.rows, found.pair_label))
     of_pairs, labels = features.take(found.pair_row), found.pair_label[:, None]
     f = joint.pool_scores(features, at.U[features.touched], at, pool, kernel)
     f_own = joint.scores(of_pairs, at, labels, kernel)[:, 0]
-    v, down, up, loss = _estimated(kernel, found, f, f_own, margin, losses)
+    v, down, up, loss = _estimated(found, f, f_own, kernel)
     lifted = joint.gradient(of_pairs, at, labels, up[:, None], kernel)
-    gradient = _joined(lifted, joint.pool_gradient(features, at, pool, down), loss)
-    return _pooled(gradient, v, found.M, found.eligible)
+    return found.pooled(_joined(lifted, joint.pool_gradient(features, at, pool, down), loss), v)
 
 
 def _by_score(
-    visit: Visit,
-    found: _SubBlock,
-    pool: NDArray[np.intp],
-    parameters: Parameters,
-    gate: Gate | None,
-    margin: float,
-    losses: NDArray[np.float64],
-    kernel: Kernel,
+    found: _SubBlock, joint: OfScore | None, parameters: Parameters, gate: Gate | None, kernel: Kernel
 ) -> Pooled:
     """f a function of a similarity and of a stored affinity, in whole arrays."""
-    similarity, joint, pair_row = parameters.similarity, parameters.joint, found.pair_row
+    similarity, visit, pool, pair_row = parameters.similarity, found.visit, found.pool, found.pair_row
     x = visit.feature_rows(found.rows, found.pair_label)
     embedding = embed_rows(x, parameters.U)
     V_pool, V_own, own = parameters.V[pool], parameters.V[found.pair_label], embedding[pair_row]
@@ -219,53 +244,26 @@ def _by_score(
     f, f_own = s, s_own
     if gate is not None:
         f, f_own = gates * (s + parameters.offset), gates_own * (s_own + parameters.offset)
-    elif isinstance(joint, OfScore):
+    elif joint is not None:
         f, f_own = joint.phi(s), joint.phi(s_own)
     elif similarity != "dot":
         f = s.copy()  # the slope of a distance needs its value
-    v, down, up, loss = _estimated(kernel, found, f, f_own, margin, losses)
+    v, down, up, loss = _estimated(found, f, f_own, kernel)
     offset = 0.0
     if gate is not None:
         down, up = down * gates, up * gates_own
         offset = float(np.sum(down, dtype=np.float64) + np.sum(up, dtype=np.float64))
-    if isinstance(joint, OfScore):
+    if joint is not None:
         down, up = down * joint.slope(s), up * joint.slope(s_own)
     by_embedding, by_pool = pulled(similarity, slope(similarity, down, s), embedding, V_pool)
     by_own, by_pair = pulled_pairs(similarity, slope(similarity, up, s_own), own, V_own)
     kernel.add_at(by_embedding, pair_row, by_pair)
     parts = [RowGradient(found.pair_label, by_own), RowGradient(pool, by_pool)]
-    gradient = Gradient(through_features(x, by_embedding), parts, offset, loss)
-    return _pooled(gradient, v, found.M, found.eligible)
-
-
-def _counted(
-    visit: Visit, rows: NDArray[np.intp], pair_row: NDArray[np.intp], pool: NDArray[np.intp]
-) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], NDArray[np.int64], NDArray[np.int64]]:
-    """(row, column) of the pool's labels that are no negatives, by column, and M and m' of every pair."""
-    row, column, _ = visit.excluded_by_label.among(pool, rows)
-    eligible = len(pool) - np.bincount(row, minlength=len(rows))[pair_row]
-    return (row, column), (visit.block.labels.shape[1] - visit.excluded_of_row[rows])[pair_row], eligible
-
-
-def _of_features(
-    visit: Visit,
-    these: slice,
-    pool: NDArray[np.intp],
-    parameters: Parameters,
-    margin: float,
-    losses: NDArray[np.float64],
-    blocks: FeatureBlocks,
-) -> Pooled:
-    rows, pairs, x, at = touched(visit, these, parameters)
-    (barred_row, barred_column), M, eligible = _counted(visit, rows, pairs[0], pool)
-    by_row = np.argsort(barred_row, kind="stable")
-    barred, weight = (barred_row[by_row], barred_column[by_row]), visit.block.weight[rows[pairs[0]]]
-    violators, made = blocks.pooled(x, at, pool, pairs, barred, (M, eligible), weight, losses, margin)
-    return _pooled(through_touched(x, made, parameters), violators, M, eligible)
+    return found.pooled(Gradient(through_features(x, by_embedding), parts, offset, loss), v)
 
 
 def _estimated(
-    kernel: Kernel, found: _SubBlock, f: Floats, f_own: Floats, margin: float, losses: NDArray[np.float64]
+    found: _SubBlock, f: Floats, f_own: Floats, kernel: Kernel
 ) -> tuple[NDArray[np.int64], Floats, Floats, float]:
     """v of every pair, the estimated loss's gradient by f of the pool [rows, pool] and by f(x, y), and the loss.
 
@@ -275,13 +273,13 @@ def _estimated(
         raise FloatingPointError("a score is not finite")
 
     f[found.barred] = BARRED
-    threshold = f_own - f.dtype.type(margin)
+    threshold = f_own - f.dtype.type(found.margin)
     v = kernel.count_above(f, found.pair_row, threshold)
-    rank_losses = losses[v * found.M // np.maximum(1, found.eligible)]
+    rank_losses = found.losses[v * found.M // np.maximum(1, found.eligible)]
     each = (found.weight * rank_losses / np.maximum(1, v)).astype(f.dtype)
     down = kernel.spread_above(f, found.pair_row, threshold, each)
     up = -each * v  # minus the pair's share of `down`
-    loss = float(np.vdot(down, f)) + float(np.vdot(up, f_own)) - margin * float(up.sum(dtype=np.float64))
+    loss = float(np.vdot(down, f)) + float(np.vdot(up, f_own)) - found.margin * float(up.sum(dtype=np.float64))
     return v, down, up, loss
 
 
@@ -292,13 +290,6 @@ def _joined(pairs: JointGradient, pool: JointGradient, loss: float) -> Gradient:
     assert pool.U.rows is not None
     rows, values = (pairs.U.rows, pool.U.rows), (pairs.U.values, pool.U.values)
     return Gradient(RowGradient(np.concatenate(rows), np.concatenate(values)), [pairs.V, pool.V], 0.0, loss, own)
-
-
-def _pooled(
-    gradient: Gradient, violators: NDArray[np.int64], M: NDArray[np.int64], eligible: NDArray[np.int64]
-) -> Pooled:
-    draws = float(np.sum((eligible + 1) / (violators + 1)))
-    return Pooled(gradient, int(np.count_nonzero(violators)), M, draws)
 
 
 def _gates(visit: Visit, gate: Gate | None, rows: NDArray[np.intp], pool: NDArray[np.intp]) -> Floats:

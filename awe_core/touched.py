@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.affinities.feature_runs import FeatureRuns
-from awe_core.feature_blocks import FeatureGradients, FeatureTensors, LeftPairs, TouchedFeatures
+from awe_core.feature_blocks import FeatureGradients, FeatureTensors, LeftPairs
 from awe_core.feature_rows import RowGradient
 from awe_core.minibatch import Visit
 from awe_core.scores import Gradient, Parameters
@@ -14,20 +14,19 @@ from awe_core.scores import Gradient, Parameters
 
 def touched(
     visit: Visit, these: slice, parameters: Parameters
-) -> tuple[NDArray[np.intp], LeftPairs, TouchedFeatures, FeatureTensors]:
+) -> tuple[NDArray[np.intp], LeftPairs, FeatureRuns, FeatureTensors]:
     """The rows of the visit that a run of pairs needs, the pairs, the rows' features, and the parameters of their f."""
     rows, pair_row, pair_label = visit.examples_and_pairs(these)
     x, entry = visit.examples_without(rows, pair_row, pair_label)
     joint, own, runs = parameters.joint, parameters.own, FeatureRuns.of(x)
     left = np.where(entry >= 0, entry - runs.starts[pair_row], -1)
     assert joint is not None
-    features = runs.touched
-    U, V = parameters.U[features], parameters.V
-    g, h = (own["g"][features], own["h"]) if own else (U[:, :0].copy(), V[:, :0].copy())
-    return rows, (pair_row, pair_label, left), runs.by_place, FeatureTensors(U, V, g, h, joint.largest)
+    U, V = parameters.U[runs.touched], parameters.V
+    g, h = (own["g"][runs.touched], own["h"]) if own else (U[:, :0].copy(), V[:, :0].copy())
+    return rows, (pair_row, pair_label, left), runs, FeatureTensors(U, V, g, h, joint.largest)
 
 
-def through_touched(x: TouchedFeatures, made: FeatureGradients, parameters: Parameters) -> Gradient:
+def through_touched(x: FeatureRuns, made: FeatureGradients, parameters: Parameters) -> Gradient:
     """The gradient of a sub-block. Raises FloatingPointError if a score is not finite."""
     if not made.finite:
         raise FloatingPointError("a score is not finite")

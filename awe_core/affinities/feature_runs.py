@@ -10,7 +10,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.examples import Features
-from awe_core.feature_blocks import TouchedFeatures
 from awe_core.feature_rows import RowGradient
 from awe_core.rows import distinct, ranges
 
@@ -80,11 +79,6 @@ class FeatureRuns:
         """Σ over the entries of every feature that occurs: [entries, n] → [touched, n]."""
         ones, shape = np.ones(len(values), dtype=values.dtype), (len(self.touched), len(values))
         return np.asarray(sp.csr_matrix((ones, (self.place, np.arange(len(values)))), shape) @ values)
-
-    @property
-    def by_place(self) -> TouchedFeatures:
-        """As a compiled kernel takes it."""
-        return TouchedFeatures(self.touched, self.place, self.starts, self.value, self.dimension)
 
     @cached_property
     def narrow(self) -> sp.csr_matrix:

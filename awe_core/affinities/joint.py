@@ -190,7 +190,7 @@ class OfFeatures(Joint):
     def pool_scores(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
         z = PoolProducts(x, U, at.V, pool, x.value)
         if kernel.feature_blocks:
-            return kernel.feature_blocks.joined(x.by_place, z.of_touched, None, self.largest)
+            return kernel.feature_blocks.joined(x, z.of_touched, None, self.largest)
         return self.joined(x, z.z)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:

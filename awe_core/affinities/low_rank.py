@@ -54,7 +54,7 @@ class LowRank(Joint):
     def pool_scores(self, x: FeatureRuns, U: Floats, at: Point, pool: slice | Index, kernel: Kernel) -> Floats:
         z, w = self._of_pool(x, U, at, pool)
         if kernel.feature_blocks:
-            return kernel.feature_blocks.joined(x.by_place, z.of_touched, w.of_touched, self.largest)
+            return kernel.feature_blocks.joined(x, z.of_touched, w.of_touched, self.largest)
         return x.sums(expit(w.z) * z.z)
 
     def pool_gradient(self, x: FeatureRuns, at: Point, pool: Index, weight: Floats) -> JointGradient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, Literal, get_args
 
 from awe_core.affinities.joint import Joint
@@ -107,7 +108,7 @@ class TrainSettings:
             )
         if self.affinity is not None and self.similarity != "dot":
             raise ValueError(f'affinity.kind = "{self.affinity.kind}" goes with train.similarity = "dot" alone')
-        if self.offset != "learnt" and not (isinstance(self.offset, int | float) and math.isfinite(self.offset)):
+        if self.offset != "learnt" and not (isinstance(self.offset, Real) and math.isfinite(self.offset)):
             raise ValueError(f'affinity.offset must be a number or "learnt", not {self.offset}')
 
     @property

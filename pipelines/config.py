@@ -242,7 +242,7 @@ class Affinity(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Affinity:
-        assert self.settings
+        _ = self.settings  # its values are checked where it is made
         return self
 
 
@@ -352,7 +352,8 @@ class Config(Section):
                 "affinity.folds: x names the user, of whom a model that was trained without him knows nothing; leave "
                 'it out, or set data.x = "history"'
             )
-        if self.run.iterations and self.affinity.recall < 1 and not self.affinity.embedded and facts["sparse"]:
+        of_x = self.affinity.by_neighbours and not self.affinity.embedded
+        if self.run.iterations and of_x and self.affinity.recall < 1 and facts["sparse"]:
             raise ConfigError("affinity.recall: rows of sparse x are joined exactly; leave it out")
         if self.run.iterations and self.affinity.input_weight:
             try:

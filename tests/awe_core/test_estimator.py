@@ -386,6 +386,12 @@ def test_a_whole_number_is_a_bias() -> None:
     assert np.array_equal(one.rank(X, k=2).labels, whole.rank(X, k=2).labels)
 
 
+@pytest.mark.parametrize("offset", [np.float32(1), np.int64(1), 1])
+def test_any_number_is_an_offset(offset: Any) -> None:
+    found, expected = (AffinityWeightedEmbedding(**SMALL, offset=one).fit(X, y) for one in (offset, 1.0))
+    assert np.array_equal(found.models_[1].U, expected.models_[1].U)
+
+
 def test_a_stored_zero_is_not_seen() -> None:
     nothing = sp.csr_matrix(np.ones_like(Y))
     nothing.data[:] = 0

@@ -159,3 +159,16 @@ def test_values_that_go_with_each_other_are_searched_together() -> None:
     for wrong, words in (("n=[0]", "greater than 0"), ("kind=['foo']", "Input should be"), ("n=['many']", "integer")):
         with pytest.raises(ConfigError, match=words):
             load_config(FS, None, parse_overrides(["--data.format=digits", f"--tune.awe={{affinity={{{wrong}}}}}"]))
+
+
+def test_a_recall_is_refused_where_neighbours_in_sparse_x_are_asked_for_and_nowhere_else() -> None:
+    facts = {"one_hot": False, "sparse": True, "history": False, "dimension": 5, "labels": 3}
+
+    def methods(*flags: str) -> list[str]:
+        given = ["--data.format=digits", "--affinity.recall=0.9", *flags]
+        return load_config(FS, None, parse_overrides(given)).methods(0, facts)
+
+    with pytest.raises(ConfigError, match="rows of sparse x are joined exactly"):
+        methods("--affinity.kind=rbf")
+    for kind in ("knn", "sigmoid"):
+        assert "wsabie" in methods(f"--affinity.kind={kind}")

@@ -342,7 +342,8 @@ class Course:
         looked_at = [(values, "a parameter") for values in (parameters.U, parameters.V, parameters.offset)]
         looked_at += [(values, "a parameter") for values in parameters.own.values()]
         # A sum that has overflowed is a step of 0: nothing would be learnt any more, and nobody told.
-        looked_at += [(sums, "a sum of squared gradients") for sums in self._optimiser.accumulators.values()]
+        overflowed = "with x or weights so large that they should be scaled, a sum of squared gradients"
+        looked_at += [(sums, overflowed) for sums in self._optimiser.accumulators.values()]
         for values, what in looked_at:
             for start in range(0, len(values), _CHECKED_ROWS):
                 if not np.isfinite(values[start : start + _CHECKED_ROWS]).all():

@@ -18,7 +18,7 @@ from awe_core.affinities.joint import Joint
 from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind, joint_named
 from awe_core.affinities.pair_matrix import pairs_of_model
 from awe_core.affinities.settings import AffinitySettings
-from awe_core.affinities.stored import StoredKind
+from awe_core.affinities.stored import STORED_KINDS, StoredKind
 from awe_core.arranged import ArrangedBlocks
 from awe_core.arrangement import hash_key
 from awe_core.examples import Features
@@ -373,7 +373,8 @@ class AffinityWeightedEmbedding(LabelRanker):
         """
         self._check()
         examples = self._begin(X, y, sample_weight, ids, seen, least_rows=2 if self.iterations else 1)
-        if self.iterations and self.kind == "rbf" and self.recall < 1 and sp.issparse(examples.features):
+        of_x = self.kind in STORED_KINDS and not STORED_KINDS[self.kind].embedded
+        if self.iterations and of_x and self.recall < 1 and sp.issparse(examples.features):
             raise ValueError("affinity.recall: rows of sparse x are joined exactly; leave it out")
         self._count_labels(examples.labels)
         fit, validation = self._divided(examples)

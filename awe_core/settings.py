@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import Any, Literal, get_args
+
+import numpy as np
 
 from awe_core.affinities.joint import Joint
 from awe_core.kernel_choice import resolved_kernel
@@ -108,7 +109,8 @@ class TrainSettings:
             )
         if self.affinity is not None and self.similarity != "dot":
             raise ValueError(f'affinity.kind = "{self.affinity.kind}" goes with train.similarity = "dot" alone')
-        if self.offset != "learnt" and not (isinstance(self.offset, Real) and math.isfinite(self.offset)):
+        given = isinstance(self.offset, int | float | np.number) and math.isfinite(self.offset)
+        if self.offset != "learnt" and not given:
             raise ValueError(f'affinity.offset must be a number or "learnt", not {self.offset}')
 
     @property

@@ -141,8 +141,7 @@ class StoredAffinity:
         how = self.making.settings
         if how.recall == 1:
             return self.of_rows(fit, own=True)
-        if not isinstance(self.vectors, np.ndarray):
-            raise ValueError("affinity.recall: rows of sparse x are joined exactly; leave it out")
+        assert isinstance(self.vectors, np.ndarray)
         threads = self.making.threads
         found, _ = approximate_join(self.ids, self.vectors, how.n, how.recall, self.making.seed, threads=threads)
         return [

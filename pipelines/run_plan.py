@@ -159,28 +159,28 @@ class Run:
         return selection, replace(selection, train=rows, validation=0, test=self.test)
 
     @property
-    def _stored(self) -> Stored | None:
+    def _made_as(self) -> Stored | None:
         return STORED_KINDS.get(self.kind)
 
     @property
     def stored(self) -> int:
         """Iterations whose G is stored with the examples."""
-        return self.iterations if self._stored else 0
+        return self.iterations if self._made_as else 0
 
     @property
     def of_x(self) -> bool:
         """Whether G is made of neighbours in x itself."""
-        return self._stored is not None and not self._stored.embedded
+        return self._made_as is not None and not self._made_as.embedded
 
     @property
     def by_leaves(self) -> bool:
         """Whether G is made of leaves in place of neighbours."""
-        return self._stored is not None and not self._stored.by_neighbours
+        return self._made_as is not None and not self._made_as.by_neighbours
 
     @property
     def labels_of_a_label(self) -> int:
         """Candidates that a neighbour's label brings: itself, and those near to it where V compares labels."""
-        return 1 + self.near_labels if self._stored is not None and self._stored.near_labels else 1
+        return 1 + self.near_labels if self._made_as is not None and self._made_as.near_labels else 1
 
     @property
     def embedded(self) -> int:
@@ -190,7 +190,7 @@ class Run:
     @property
     def fold_models(self) -> int:
         """Models that are trained without a fold, each on all other rows."""
-        return self.folds if self.folds > 1 and self.stored and self._stored and self._stored.flattered else 0
+        return self.folds if self.folds > 1 and self.stored and self._made_as and self._made_as.flattered else 0
 
     @property
     def first_methods(self) -> list[str]:

@@ -567,10 +567,11 @@ class AffinityWeightedEmbedding(LabelRanker):
             return lambda features: model.scores(model.embed(features))
         made, before = self._affinities[last], WideModel(self._source(last))
         assert made is not None
-        affinity_of, where = made.of_new(), made.where
+        weighing, where = made.of_new(), made.where
 
         def scores(features: Features) -> NDArray[np.float64]:
-            affinity = affinity_of(features if where is None else where.beside(before.embed(features), features))
+            places = features if where is None else where.beside(before.embed(features), features)
+            affinity = weighing.of(places).affinity
             embedding = model.embed(features)
             if not gate.bias:
                 return self._candidate_scores(gate, embedding, affinity)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,9 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from awe_core.affinities.cluster import ClusterTree, cluster_affinity, count_labels, in_sample
+from awe_core.affinities.cluster import ClusterTree, count_labels, in_sample
 from awe_core.affinities.latent_rbf import NearLabels
-from awe_core.affinities.neighbour_labels import NeighbourLabels
+from awe_core.affinities.neighbour_labels import NeighbourWeigher
 from awe_core.affinities.settings import AffinitySettings
 from awe_core.affinities.stored import STORED_KINDS, Stored, from_neighbours
 from awe_core.affinity import LabelsById, median_distance, smallest_hashes
@@ -26,6 +26,7 @@ from awe_core.neighbour_space import NeighbourSpace
 from awe_core.neighbours import Neighbours
 from awe_core.rows import runs
 from awe_core.threads import Workers
+from awe_core.weighing import ByLeaves, ByNeighbours, Weighing
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,6 @@ class Making:
                 for ids, vectors in several
             ]
 
-    def weighed(self, found: Neighbours, median: float, labels: LabelsById, source: Model) -> sp.csr_matrix:
-        """G from neighbours, whose labels the latent RBF compares by the V of a model."""
-        how = self.settings
-        near = NeighbourLabels.of(found, labels, how.lambda_x / median, how.epsilon)
-        near_labels = NearLabels.of(source.V, how.near_labels) if self.kind.near_labels else None
-        return from_neighbours(how.kind, how.mode, how.lambda_y, near_labels).of(near)
-
-
-@dataclass(frozen=True)
-class _Leaves:
-    """The clusters: the tree, and how often each label stands in each leaf."""
-
-    tree: ClusterTree
-    counts: sp.csr_matrix
-
 
 @dataclass(frozen=True)
 class StoredAffinity:
@@ -100,7 +86,7 @@ class StoredAffinity:
     ids, vectors : int64 [rows], and the rows there, float32.
     labels : theirs.
     median : m, the unit of λx; None for clusters.
-    leaves : of clusters alone.
+    by : how a row's neighbours become G, or its leaf.
     """
 
     making: Making
@@ -110,7 +96,7 @@ class StoredAffinity:
     vectors: Features
     labels: LabelsById
     median: float | None
-    leaves: _Leaves | None
+    by: NeighbourWeigher | ByLeaves
 
     @classmethod
     def of(cls, making: Making, source: Model, fit: ArrangedBlocks) -> StoredAffinity:
@@ -121,20 +107,20 @@ class StoredAffinity:
         ids, labels = fit.whole.ids[order], LabelsById.of(fit.whole.ids, fit.whole.labels)
         vectors = sp.vstack(blocks, format="csr") if sp.issparse(blocks[0]) else np.concatenate(blocks)
         if making.kind.by_neighbours:
-            return cls(making, source, where, ids, vectors, labels, making.median(ids, vectors), None)
-        leaf_rows = making.settings.leaf_rows
-        sample = in_sample(making.seed, ids, leaf_rows)
-        tree = ClusterTree.fit(making.seed, ids[sample], vectors[sample], leaf_rows)
-        counts = count_labels(tree.assign(vectors), fit.whole.labels[order], tree.leaves)
-        return cls(making, source, where, ids, vectors, labels, None, _Leaves(tree, counts))
+            median = making.median(ids, vectors)
+            by = weigher_of(making.settings, median, labels, source)
+            return cls(making, source, where, ids, vectors, labels, median, by)
+        assert isinstance(vectors, np.ndarray)
+        by_leaves = leaves_of(making.settings, making.seed, ids, vectors, fit.whole.labels[order])
+        return cls(making, source, where, ids, vectors, labels, None, by_leaves)
 
     def of_rows(self, rows: ArrangedBlocks, own: bool) -> list[sp.csr_matrix]:
         """G of every block. Where the ids are their `own`, a row that was trained on says nothing of itself."""
         blocks = (rows[index] for index in range(len(rows.positions)))
         placed = ((block.ids, _placed(self.where, block)) for block in blocks)
-        if self.leaves:
-            return [self._by_leaf(vectors, self.labels.of_rows(ids) if own else None) for ids, vectors in placed]
-        return [self._weighed(near) for near in self.making.nearest(prepare(self.ids, self.vectors), placed, own)]
+        if isinstance(self.by, ByLeaves):
+            return [self.by.affinity(vectors, self.labels.of_rows(ids) if own else None) for ids, vectors in placed]
+        return [self.by.of(near) for near in self.making.nearest(prepare(self.ids, self.vectors), placed, own)]
 
     def of_fitted(self, fit: ArrangedBlocks) -> list[sp.csr_matrix]:
         """G of every block of the rows that it is made of, where some of the neighbours may be missed."""
@@ -142,10 +128,11 @@ class StoredAffinity:
         if how.recall == 1:
             return self.of_rows(fit, own=True)
         assert isinstance(self.vectors, np.ndarray)
+        assert isinstance(self.by, NeighbourWeigher)
         threads = self.making.threads
         found, _ = approximate_join(self.ids, self.vectors, how.n, how.recall, self.making.seed, threads=threads)
         return [
-            self._weighed(replace(found, ids=found.ids[these], distances=found.distances[these]))
+            self.by.of(replace(found, ids=found.ids[these], distances=found.distances[these]))
             for these in _rows_of_blocks(fit)
         ]
 
@@ -158,31 +145,35 @@ class StoredAffinity:
             own, vectors = folds == fold, np.concatenate(fit.map(partial(_placed, making.space(model, fit))))
             base, queries = prepare(ids[~own], vectors[~own]), [(ids[own], vectors[own])]
             [near] = making.nearest(base, queries, own=False)
-            of_folds.append(making.weighed(near, making.median(ids[~own], vectors[~own]), self.labels, model))
+            median = making.median(ids[~own], vectors[~own])
+            of_folds.append(weigher_of(making.settings, median, self.labels, model).of(near))
         whole = interleaved(folds, of_folds)
         return [whole[these] for these in _rows_of_blocks(fit)]
 
-    def of_new(self) -> Callable[[Features], sp.csr_matrix]:
-        """What gives G of rows from their places, which no row here is one of: float32 [rows, …] → CSR [rows, Y]."""
-        if self.leaves:
-            return lambda vectors: self._by_leaf(vectors, None)
-        base = prepare(self.ids, self.vectors)
+    def of_new(self) -> Weighing:
+        """What gives G of rows by their places, which no row here is one of."""
+        if isinstance(self.by, ByLeaves):
+            return self.by
+        return ByNeighbours(prepare(self.ids, self.vectors), self.making.settings.n, self.by)
 
-        def of(vectors: Features) -> sp.csr_matrix:
-            [near] = self.making.nearest(base, [(np.arange(vectors.shape[0]), vectors)], own=False)
-            return self._weighed(near)
 
-        return of
+def weigher_of(how: AffinitySettings, median: float, labels: LabelsById, source: Model) -> NeighbourWeigher:
+    """What makes G of neighbours, m given; the latent RBF compares their labels by the V of a model.
 
-    def _weighed(self, found: Neighbours) -> sp.csr_matrix:
-        assert self.median is not None
-        return self.making.weighed(found, self.median, self.labels, self.source)
+    Raises ValueError where λy has no unit.
+    """
+    near_labels = NearLabels.of(source.V, how.near_labels) if STORED_KINDS[how.kind].near_labels else None
+    member = from_neighbours(how.kind, how.mode, how.lambda_y, near_labels)
+    return NeighbourWeigher(member, labels, how.lambda_x / median, how.epsilon)
 
-    def _by_leaf(self, vectors: Features, own: sp.csr_matrix | None) -> sp.csr_matrix:
-        assert self.leaves is not None
-        assert isinstance(vectors, np.ndarray)
-        leaf = self.leaves.tree.assign(vectors)
-        return cluster_affinity(leaf, self.leaves.counts, own, self.making.settings.leaf_labels)
+
+def leaves_of(
+    settings: AffinitySettings, seed: int, ids: NDArray[np.int64], vectors: NDArray[np.float32], labels: sp.csr_matrix
+) -> ByLeaves:
+    """The tree of some rows and the counts of their labels: int64 [rows], float32 [rows, D], CSR [rows, Y]."""
+    sample = in_sample(seed, ids, settings.leaf_rows)
+    tree = ClusterTree.fit(seed, ids[sample], vectors[sample], settings.leaf_rows)
+    return ByLeaves(tree, count_labels(tree.assign(vectors), labels, tree.leaves), settings.leaf_labels)
 
 
 def _placed(where: NeighbourSpace | None, block: Block) -> Features:

@@ -332,15 +332,11 @@ def _vectors(context: Context, lane: Lane, iteration: int) -> dict[str, VectorDa
 
 def _model(context: Context, lane: Lane, iteration: int) -> tuple[str, ModelFile] | None:
     """The model whose V labels are compared by."""
-    if not _compares_V(context.config.affinity):
+    if not context.config.affinity.compares_V:
         return None
     of = context.config.affinity.source(iteration)
     directory = lane.model(of)
     return directory, context.fresh(directory, model_file(context.fs, directory, of))
-
-
-def _compares_V(settings: Affinity) -> bool:
-    return settings.stored is not None and settings.stored.near_labels
 
 
 def _folds(context: Context, lane: Lane, iteration: int) -> list[FoldVectors]:
@@ -360,7 +356,7 @@ def _folds(context: Context, lane: Lane, iteration: int) -> list[FoldVectors]:
             refuse_other_weight(context, name, manifest, "embed --iteration=0")
         return tuple(VectorDataset(*named) for named in zip(directories, found, strict=True))
 
-    by_V, folds = _compares_V(context.config.affinity), []
+    by_V, folds = context.config.affinity.compares_V, []
     for fold in range(context.config.folds):
         directory = lane.fold_model(fold)
         model = (directory, context.fresh(directory, model_file(context.fs, directory, 0))) if by_V else None

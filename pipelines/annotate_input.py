@@ -43,10 +43,12 @@ from schemas.errors import DataError
 from schemas.manifest import recipe_of
 from schemas.parts import Part, PartWriter
 
-VERSION = 1
+VERSION = 2
 _BLOCK_ROWS = 1024
 _BASE_ROW_BYTES = 84
 """Of a row of the base beside its vector and its neighbours: what the join keeps (docs/join.md)."""
+_NEAR_LABEL_BYTES = 48
+"""Of a label near to another while their closeness is computed: id, distance, and their entry of K twice."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,11 @@ def _plan(run: ExistingRun, files: Sequence[RawFile], k: int, directory: str) ->
 
 
 def _held(run: ExistingRun) -> int:
-    """Bytes of a worker: two models, the base, and landmarks."""
+    """Bytes of a worker: two models, the base, near labels, and landmarks."""
     facts, described = run.context.examples("train").facts, run.described(run.iteration)
     held = 2 * model_bytes(described, facts["dimension"], facts["labels"]) + _landmark_bytes(run.config.data, facts)
+    if run.iteration and run.config.affinity.compares_V:
+        held += _NEAR_LABEL_BYTES * run.config.affinity.near_labels * int(facts["labels"])
     for dataset in base_of(run):
         stored = sum(part.bytes for part in dataset.manifest.parts) / max(1, dataset.manifest.rows)
         vector = stored if dataset.sparse else 4 * dataset.dimension

@@ -215,6 +215,11 @@ class Affinity(Section):
         return self.stored is not None and self.stored.by_neighbours
 
     @property
+    def compares_V(self) -> bool:
+        """Whether labels are compared by the V of a model."""
+        return self.stored is not None and self.stored.near_labels
+
+    @property
     def out_of_fold(self) -> bool:
         """Whether G of the training examples is made by models that were not fitted to them."""
         return self.folds > 1

@@ -134,7 +134,7 @@ def as_rows(found: Annotations, names: Sequence[str]) -> list[Annotation]:
 def as_columns(found: Annotations, names: Sequence[str]) -> dict[str, pa.Array]:
     """Annotations as the columns of `tables.explained`, without the id."""
     ranking = found.ranking
-    offsets, behind = pa.array(ranking.indptr.astype(np.int32)), pa.array(found.behind.astype(np.int32))
+    offsets, behind = pa.array(ranking.indptr.astype(np.int32)), pa.array(found.behind.indptr.astype(np.int32))
 
     def by_label(values: pa.Array) -> pa.Array:
         return pa.ListArray.from_arrays(offsets, values)
@@ -144,6 +144,7 @@ def as_columns(found: Annotations, names: Sequence[str]) -> dict[str, pa.Array]:
         "scores": by_label(pa.array(ranking.scores)),
         "names": by_label(pa.array([names[label] for label in ranking.labels.tolist()], pa.string())),
         "linear": by_label(pa.array(found.linear)),
-        "neighbours": by_label(pa.ListArray.from_arrays(behind, pa.array(found.neighbours))),
-        "weights": by_label(pa.ListArray.from_arrays(behind, pa.array(found.weights))),
+        "affinity": by_label(pa.array(found.affinity)),
+        "neighbours": by_label(pa.ListArray.from_arrays(behind, pa.array(found.behind.ids))),
+        "weights": by_label(pa.ListArray.from_arrays(behind, pa.array(found.behind.weights))),
     }

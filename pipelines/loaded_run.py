@@ -2,12 +2,12 @@
 
 Memory of a process: U and V of two models, and where there are neighbours of the base 8D + 12n + 84 bytes a row (8(D +
 d) + … with `affinity.input_weight`, of kind rbf twice its x) and its labels. All of the base is held: `awe affinity` is
-the stage for more than that. With landmarks those and their projection too, m·(12d + 8r) bytes, and 8m a row.
+the stage for more than that. Of clusters the tree and the counts stay, once they are made of the base again; the latent
+RBF has 12 bytes a near label. With landmarks those and their projection too, m·(12d + 8r) bytes, and 8m a row.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,13 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.affinity import LabelsById
-from awe_core.annotator import Annotations, Annotator, Weighing
+from awe_core.annotator import Annotations, Annotator, Gated
 from awe_core.examples import Features
 from awe_core.knn import prepare
 from awe_core.landmarks import Landmarks
 from awe_core.scaling import FITTED, Columns, Scale, prepared
+from awe_core.stored_affinity import leaves_of, weigher_of
+from awe_core.weighing import ByNeighbours, Weighing
 from pipelines.errors import ConfigError
 from pipelines.existing_run import ExistingRun
 from pipelines.landmarks import load_landmarks
@@ -96,22 +98,15 @@ def refuse_unfit(run: ExistingRun) -> None:
             f"{run.context.run.root}: x is who the user is, so nobody new has an embedding; a run with "
             "data.x = history can annotate new users"
         )
-    settings = run.config.affinity
-    explained = settings.by_neighbours and math.isinf(settings.lambda_y)
-    if run.iteration and settings.stored and not explained:
-        raise ConfigError(
-            f'{run.context.run.root}: of kind = "{settings.kind}" no few neighbours say why a new row has a label; '
-            "give --iteration=0, which ranks by Wsabie"
-        )
 
 
 def _load(run: ExistingRun) -> LoadedRun:
     refuse_unfit(run)
-    weighing = _weighing(run) if run.iteration and run.config.affinity.stored else None
+    gated = _gated(run) if run.iteration and run.config.affinity.stored else None
     facts, scale = dict(run.context.examples("train").facts), run.config.data.scale
     scaling = _scaling(run) if scale in FITTED else None
     landmarks = _landmarks(run, raw_dimension(facts)) if "mapped_from" in facts else None
-    return LoadedRun(Annotator(run.model(run.iteration), weighing), run.labels.names, facts, scale, scaling, landmarks)
+    return LoadedRun(Annotator(run.model(run.iteration), gated), run.labels.names, facts, scale, scaling, landmarks)
 
 
 def _landmarks(run: ExistingRun, d: int) -> Landmarks:
@@ -123,24 +118,23 @@ def _landmarks(run: ExistingRun, d: int) -> Landmarks:
     return load_landmarks(run.context.fs, directory, manifest.parts[0], d)
 
 
-def _weighing(run: ExistingRun) -> Weighing:
-    facts = run.described(run.iteration).facts
+def _gated(run: ExistingRun) -> Gated:
+    """What G of the iteration is made of, by what the stage found."""
     directory = run.lane.reweighted(run.iteration, run.lane.fit[0])
     reweighted = run.context.fresh(directory, read_manifest(run.context.fs, directory, "affinity")).facts
-    source = run.context.config.affinity.source(run.iteration)
-    base = base_of(run)
+    settings, base = run.config.affinity, base_of(run)
+    source = run.model(settings.source(run.iteration))
     ids, vectors, labels = _rows(base, run.context.fs, len(run.labels.names))
-    embedded = run.config.affinity.embedded
-    return Weighing(
-        base=prepare(ids, vectors),
-        labels=labels,
-        space=space_of(run.model(source), base[0].manifest.facts) if embedded else None,
-        gate=gate_of(facts),
-        n=int(reweighted["n"]),
-        lambda_x=float(reweighted["lambda_x"]) / float(reweighted["median"]),
-        mode=reweighted["mode"],
-        epsilon=float(reweighted["epsilon"]),
-    )
+    space = space_of(source, base[0].manifest.facts) if settings.embedded else None
+    weighing: Weighing
+    if settings.by_neighbours:
+        median = float(reweighted["median"])
+        weigher = weigher_of(settings.settings, median, LabelsById.of(ids, labels), source)
+        weighing = ByNeighbours(prepare(ids, vectors), settings.n, weigher)
+    else:
+        assert isinstance(vectors, np.ndarray)
+        weighing = leaves_of(settings.settings, run.config.run.seed, ids, vectors, labels)
+    return Gated(weighing, space, gate_of(run.described(run.iteration).facts))
 
 
 def base_of(run: ExistingRun) -> list[VectorDataset]:
@@ -160,7 +154,9 @@ def base_of(run: ExistingRun) -> list[VectorDataset]:
     return found
 
 
-def _rows(base: Sequence[VectorDataset], fs: FileSystem, count: int) -> tuple[NDArray[np.int64], Features, LabelsById]:
+def _rows(
+    base: Sequence[VectorDataset], fs: FileSystem, count: int
+) -> tuple[NDArray[np.int64], Features, sp.csr_matrix]:
     """Their ids, vectors and labels, of which there are so many."""
     ids, vectors, labels = [], [], []
     for dataset in base:
@@ -171,9 +167,8 @@ def _rows(base: Sequence[VectorDataset], fs: FileSystem, count: int) -> tuple[ND
                     vectors.append(dataset.vectors(reader, block))
                     where = reader.where(block)
                     labels.append(convert.lists(reader.block(block, ["labels"]), "labels", count, where))
-    joined = np.concatenate(ids)
     rows = sp.vstack(vectors, format="csr") if sp.issparse(vectors[0]) else np.concatenate(vectors)
-    return joined, rows, LabelsById.of(joined, sp.vstack(labels, format="csr"))
+    return np.concatenate(ids), rows, sp.vstack(labels, format="csr")
 
 
 def _scaling(run: ExistingRun) -> Columns:

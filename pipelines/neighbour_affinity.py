@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from awe_core import affinity as kernel
 from awe_core.affinities.latent_rbf import NearLabels
-from awe_core.affinities.neighbour_labels import FromNeighbours, NeighbourLabels
+from awe_core.affinities.neighbour_labels import FromNeighbours, NeighbourWeigher
 from awe_core.affinities.stored import from_neighbours
 from awe_core.affinity import LabelsById
 from awe_core.neighbours import Neighbours
@@ -254,10 +254,11 @@ class Weigher:
             tuple(dataset.fingerprint for dataset in self._base),
             lambda: _LabelFiles(self._fs, self._base, self.labels),
         )
-        lambda_x, epsilon, member = self._settings.lambda_x / median, self._settings.epsilon, self._member()
+        settings = self._settings
+        weigher = NeighbourWeigher(self._member(), files.table, settings.lambda_x / median, settings.epsilon)
         for block, neighbours in sorted((item for item in found if item), key=lambda item: item[0]):
             with counters.kernel("weigh"):
-                weights = member.of(NeighbourLabels.of(neighbours, files.table, lambda_x, epsilon))
+                weights = weigher.of(neighbours)
             counters.count("query_blocks")
             counters.count("candidates", weights.nnz)
             yield block, weights

@@ -97,13 +97,13 @@ def predictions(key: bool = False) -> pa.Schema:
 
 
 def explained(key: bool = False) -> pa.Schema:
-    """Predictions and why: parallel to `labels`, their names, xᵀUᵀVy + c, and the neighbours that have the label.
+    """Predictions and why: parallel to `labels`, names, xᵀUᵀVy + c, G, and the neighbours that have the label.
 
-    With s and b of the manifest's facts a score is (s · (the sum, or maximum, of `weights`) + b) · `linear`; where
-    there are no such facts, `linear` itself.
+    With s and b of the manifest's facts a score is (s · `affinity` + b) · `linear`; where there are no such facts,
+    `linear` itself. Of the k-NN affinity G is the sum, or maximum, of `weights`.
     """
     doubles = pa.list_(pa.float64())
-    extra = [("names", pa.list_(pa.string())), ("linear", doubles)]
+    extra = [("names", pa.list_(pa.string())), ("linear", doubles), ("affinity", doubles)]
     extra += [("neighbours", pa.list_(pa.list_(pa.int64()))), ("weights", pa.list_(doubles))]
     return pa.schema([*predictions(key), *(_required(name, kind) for name, kind in extra)])
 

@@ -101,4 +101,26 @@ class FromNeighbours(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class NeighbourWeigher:
+    """How neighbours become G.
+
+    Attributes
+    ----------
+    member : how their labels are compared and joined.
+    labels : of the base.
+    lambda_x : λx = setting / m.
+    epsilon : ε, see `NeighbourLabels.of`.
+    """
+
+    member: FromNeighbours
+    labels: LabelsById
+    lambda_x: float
+    epsilon: float = 0.0
+
+    def of(self, neighbours: Neighbours) -> sp.csr_matrix:
+        """G of the queries that have these neighbours, see `FromNeighbours`. Raises what `NeighbourLabels.of` does."""
+        return self.member.of(NeighbourLabels.of(neighbours, self.labels, self.lambda_x, self.epsilon))
+
+
 _JOIN = {"sum": np.add, "max": np.maximum}

@@ -355,8 +355,8 @@ def test_what_cannot_be_ranked_is_no_hit() -> None:
     fitted = AffinityWeightedEmbedding(**SMALL, kind="cluster", leaf_rows=1000).fit(X, Y)
     queries, truth = X[:6], np.eye(3)[np.zeros(6, dtype=int)]
     assert fitted.score(queries, truth) > 0
-    leaves = fitted._affinities[1].leaves
-    fitted._affinities[1] = replace(fitted._affinities[1], leaves=replace(leaves, counts=0 * leaves.counts))
+    leaves = fitted._affinities[1].by
+    fitted._affinities[1] = replace(fitted._affinities[1], by=replace(leaves, counts=0 * leaves.counts))
     assert fitted.score(queries, truth) == 0
 
 

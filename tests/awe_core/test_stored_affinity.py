@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from awe_core.affinities.latent_rbf import NearLabels
 from awe_core.affinities.settings import AffinitySettings
 from awe_core.affinity import LabelsById
 from awe_core.arranged import ArrangedBlocks
@@ -66,12 +67,31 @@ def test_a_row_of_the_base_says_nothing_of_itself_where_it_is_known() -> None:
         np.testing.assert_allclose(found, equation(Ux, Ux, labels, rate, places), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{}, {"kind": "rbf"}, {"kind": "cluster", "leaf_rows": 30}, {"input_weight": 0.7}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"kind": "rbf"},
+        {"kind": "hybrid", "lambda_y": 1.0},
+        {"kind": "latent-rbf", "lambda_y": 1.0, "near_labels": 2},
+        {"kind": "cluster", "leaf_rows": 30},
+        {"input_weight": 0.7},
+    ],
+)
 def test_new_rows_have_the_same_g_by_their_places(settings: dict[str, Any]) -> None:
     affinity, rows = made(**settings), arranged()
     places = X if affinity.where is None else affinity.where.embed(X)
-    found = affinity.of_new()(places).toarray()
+    found = affinity.of_new().of(places).affinity.toarray()
     np.testing.assert_allclose(found, by_id(affinity.of_rows(rows, own=False), rows), rtol=1e-6)
+
+
+def test_near_labels_are_found_once_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, find = [], NearLabels.of
+    monkeypatch.setattr(NearLabels, "of", lambda V, near: found.append(near) or find(V, near))
+    affinity, rows = made(kind="latent-rbf", lambda_y=1.0, near_labels=2), arranged()
+    assert len(affinity.of_rows(rows, own=True)) > 3
+    affinity.of_new().of(X[:, :D])
+    assert found == [2]
 
 
 def test_out_of_fold_a_row_is_where_a_model_without_it_puts_it_among_the_others() -> None:

@@ -33,18 +33,23 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
 
 
 def check_explanations(rows: list[dict[str, Any]], facts: dict[str, Any]) -> int:
-    """Scores from the neighbours that are listed; how many weights there were."""
+    """Scores from G, and G from the neighbours that are listed; how many weights there were."""
     weights = 0
     join = sum if facts["mode"] == "sum" else max
     for row in rows:
-        listed = zip(row["scores"], row["linear"], row["weights"], row["neighbours"], strict=True)
-        for score, linear, weight, neighbours in listed:
+        check_scores(row, facts)
+        for affinity, weight, neighbours in zip(row["affinity"], row["weights"], row["neighbours"], strict=True):
             assert len(weight) == len(neighbours)
             weights += len(weight)
-            again = (facts["scale"] * (join(weight) if weight else 0.0) + facts["bias"]) * linear
-            assert score == pytest.approx(again, rel=1e-6, abs=1e-12)
+            assert affinity == pytest.approx(join(weight) if weight else 0.0, rel=1e-6)
         assert row["scores"] == sorted(row["scores"], reverse=True)
     return weights
+
+
+def check_scores(row: dict[str, Any], facts: dict[str, Any]) -> None:
+    """A score is (s·G + b)·linear."""
+    again = (facts["scale"] * np.array(row["affinity"]) + facts["bias"]) * np.array(row["linear"])
+    assert row["scores"] == pytest.approx(again, rel=1e-6, abs=1e-12)
 
 
 def labels_of_base(run: Path, dataset: str = "embeddings-0") -> dict[int, list[int]]:
@@ -179,19 +184,33 @@ def test_neighbours_in_x_itself_are_listed_too(history_run: Path, tmp_path: Path
             assert all(label in base[neighbour] for neighbour in neighbours)
 
 
-def test_a_kind_whose_reasons_are_not_few_neighbours_is_refused_with_the_mend(
-    history_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+OF_OTHERS = [
+    ("--affinity.kind=hybrid", "--affinity.lambda_y=2"),
+    ("--affinity.kind=rbf", "--affinity.lambda_y=2", "--affinity.mode=max"),
+    ("--affinity.kind=latent-rbf", "--affinity.lambda_y=2", "--affinity.near_labels=3", "--affinity.n=6"),
+    ("--affinity.kind=cluster", "--affinity.leaf_rows=40", "--affinity.leaf_labels=3"),
+]
+
+
+@pytest.mark.parametrize("kind", OF_OTHERS, ids=lambda kind: kind[0])
+def test_of_every_kind_rows_of_the_test_split_are_annotated_as_the_stage_annotates_them(
+    kind: tuple[str, ...], tmp_path: Path
 ) -> None:
-    (tmp_path / "new.csv").write_text("7,drink 1,4\n")
-    csv = history_run.parent / "rows.csv"
-    data = f"--data.train={csv}", "--data.x=history", "--data.min_rating=3", "--affinity.n=5"
-    run = made(tmp_path / "run", *data, "--affinity.kind=hybrid", "--affinity.lambda_y=2")
-    asked = f"--run={run}", f"--input={tmp_path / 'new.csv'}", f"--output={tmp_path / 'out'}"
-    status, line = fails(capsys, *asked)
-    assert status == 2
-    assert 'of kind = "hybrid" no few neighbours say why' in line
-    assert "give --iteration=0" in line
-    cli.main(["annotate", *asked, "--iteration=0"])
+    write_rows(tmp_path / "rows.npz", 300, 0, HOSTILE[:6])
+    run = made(tmp_path / "run", f"--data.train={tmp_path / 'rows.npz'}", *kind)
+    np.savez(tmp_path / "all.npz", X=np.load(tmp_path / "rows.npz")["X"])
+    rows, facts = annotated(run, tmp_path, f"--input={tmp_path / 'all.npz'}", "--k=10")
+    base = labels_of_base(run, "examples")
+    for row in rows:
+        check_scores(row, facts)
+        for label, neighbours in zip(row["labels"], row["neighbours"], strict=True):
+            assert all(label in base[neighbour] for neighbour in neighbours)
+    stage = [pq.read_table(path) for path in (run / "predictions-1" / "awe" / "test").glob("part-*")]
+    of_stage = pa.concat_tables(stage).to_pylist()
+    assert len(of_stage) > 20
+    for expected in of_stage:
+        assert rows[expected["id"]]["labels"] == expected["labels"]
+        assert rows[expected["id"]]["scores"] == pytest.approx(expected["scores"], rel=1e-4, abs=1e-5)
 
 
 def test_a_file_without_users_is_named(history_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ def main(run: str, lightfm: str, epochs: int, seeds: int, rates: tuple[float, ..
     peer = LightFM(Path(lightfm))
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "users.npz"
-        np.savez(data, **users_of(RunDirectory(run)))
+        np.savez(data, allow_pickle=False, **users_of(RunDirectory(run)))
         found = {rate: peer.train(data, rate, epochs, seed=0) for rate in rates}
         for rate, lines in found.items():
             say(rate=rate, validation=best_validation(lines), best_epoch=best_epoch(lines))

@@ -72,6 +72,8 @@ def main() -> None:
         if validation > highest:
             highest, kept = validation, factors(model, arrays, "test")
         say(epoch=epoch, seconds=seconds, pairs=labels.nnz, validation=validation)
+    if kept is None:
+        sys.exit("--epochs must be 1 or more")
     best, truth = best_of(kept, arrays, "test"), csr_of(arrays, "test.labels")
     say(test=recall(best, truth), **{f"p@{k}": precision(best[:, :k], truth) for k in (1, int(arrays["k"]))})
 

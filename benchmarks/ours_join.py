@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
+from awe_core.kernels import KernelName
 from awe_core.knn.approximate import approximate_join
 from awe_core.knn.join import extended, knn_join
 from awe_core.neighbours import Neighbours, stacked
@@ -25,6 +26,7 @@ from benchmarks.training import THREADS, say
 
 _BASE = click.argument("base", type=click.Path(exists=True, path_type=Path))
 _N = click.option("--n", type=int, default=20, show_default=True)
+_Kernel = KernelName | Literal["auto"]
 _KERNEL = click.option("--kernel", type=click.Choice(["auto", "numba", "numpy"]), default="auto")
 
 
@@ -39,7 +41,7 @@ def ids_of(vectors: NDArray[np.float32], first: int = 0) -> NDArray[np.int64]:
     return np.arange(first, first + len(vectors), dtype=np.int64)
 
 
-def join(vectors: NDArray[np.float32], queries: NDArray[np.float32] | None, n: int, kernel: str) -> Neighbours:
+def join(vectors: NDArray[np.float32], queries: NDArray[np.float32] | None, n: int, kernel: _Kernel) -> Neighbours:
     """The exact join; ids of queries that are not the base's are none of the base's."""
     asked = None if queries is None else ids_of(queries, len(vectors))
     return knn_join(ids_of(vectors), vectors, n, query_ids=asked, query_vectors=queries, threads=THREADS, kernel=kernel)
@@ -55,7 +57,7 @@ def main() -> None:
 @_N
 @_KERNEL
 @click.option("--queries", type=click.Path(exists=True, path_type=Path))
-def exact(base: Path, n: int, kernel: str, queries: Path | None) -> None:
+def exact(base: Path, n: int, kernel: _Kernel, queries: Path | None) -> None:
     """Base × itself, or × other queries, in memory; what is compiled was compiled before."""
     vectors = np.load(base)
     asked = None if queries is None else np.load(queries)
@@ -89,7 +91,7 @@ def approximate(base: Path, n: int, recall: float, seed: int, truth: Path | None
 @_N
 @_KERNEL
 @click.option("--new", type=int, required=True, help="rows at the end that are new")
-def append(base: Path, n: int, kernel: str, new: int) -> None:
+def append(base: Path, n: int, kernel: _Kernel, new: int) -> None:
     """Neighbours of all rows, where those of all but the last are known: `seconds` of what is new, and of all."""
     vectors = np.load(base)
     join(vectors[:3000], None, n, kernel)
@@ -100,7 +102,7 @@ def append(base: Path, n: int, kernel: str, new: int) -> None:
     say(seconds=seconds, full_seconds=full_seconds, same=same, peak_bytes=own_peak_bytes())
 
 
-def appended(vectors: NDArray[np.float32], new: int, known: Neighbours, n: int, kernel: str) -> Neighbours:
+def appended(vectors: NDArray[np.float32], new: int, known: Neighbours, n: int, kernel: _Kernel) -> Neighbours:
     """The neighbours of all rows, of which the last are new."""
     ids, old = ids_of(vectors), len(vectors) - new
     rows = ids[:old], vectors[:old], ids[old:], vectors[old:]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import click
 import numpy as np
@@ -77,7 +78,7 @@ def _memory(labels: int) -> dict[str, int]:
 @main.command()
 @click.option("--labels", type=int, required=True)
 @click.option("--stage", type=click.Choice(["weighted", "geometric", "pooled"]), required=True)
-def candidates(labels: int, stage: str) -> None:
+def candidates(labels: int, stage: Literal["weighted", "geometric", "pooled"]) -> None:
     """Pairs/s of two epochs, with the candidates to draw from or, by the sampler named, all labels."""
     block = with_candidates(CANDIDATE_ROWS, labels, DIMENSION, POSITIVES, CANDIDATES)
     weighted = ArrangedBlocks(block, 0, ROWS_PER_PART, BLOCK_ROWS)

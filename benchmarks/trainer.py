@@ -63,7 +63,7 @@ class Bench:
 
     def data(self, name: str, arrays: datasets.Arrays) -> Path:
         path = self.scratch / f"{name}.npz"
-        np.savez(path, **arrays)
+        np.savez(path, allow_pickle=False, **arrays)
         return path
 
 
@@ -80,8 +80,8 @@ def dense(bench: Bench) -> list[Case]:
     bench.say(f"  pairs/s: ours {spread(speed[0])}, LightFM {spread(speed[1])}")
     bench.say(f"  test P@1: ours {spread(quality[0])}, LightFM {spread(quality[1])}")
     return [
-        Case.more("dense: pairs/s", *speed, bar=50),
-        Case.more("dense: test P@1", *quality, bar=1.1),
+        Case.more("dense: pairs/s", speed[0], speed[1], bar=50),
+        Case.more("dense: test P@1", quality[0], quality[1], bar=1.1),
     ]
 
 
@@ -165,7 +165,7 @@ def out_of_core(bench: Bench) -> list[Case]:
     bench.say(f"  pairs/s: from disk {spread(speed[0])}, in memory {spread(speed[1])}")
     bench.say(f"  peak from disk: {spread(held)} × the bound of {MEMORY_BOUND / 2**20:,.0f} MiB")
     return [
-        Case.more("out of core: pairs/s ÷ in memory", *speed, bar=0.7),
+        Case.more("out of core: pairs/s ÷ in memory", speed[0], speed[1], bar=0.7),
         Case.bound("out of core: peak memory ÷ bound", held, 1.25),
     ]
 

@@ -133,6 +133,19 @@ $(GCS)/venv/.ready: setup.py
 $(GCS)/fake-gcs-server:
 	GOBIN=$(GCS) go install github.com/fsouza/fake-gcs-server@latest
 
+# With numba the trainer and the join choose compiled kernels by themselves: the clone's environment is a plain user's.
+COMPILED := $(CACHE)/compiled
+
+.PHONY: test-compiled
+test-compiled: $(COMPILED)/.ready
+	$(COMPILED)/bin/python -m pytest --numprocesses=2 --dist=loadfile tests/awe_core \
+		tests/end_to_end/test_training_interrupted.py
+
+$(COMPILED)/.ready: setup.py
+	$(PYTHON) -m venv --clear $(COMPILED)
+	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test,fast]"
+	touch $@
+
 PRISM := $(CACHE)/prism
 
 .PHONY: test-prism

@@ -17,6 +17,7 @@ from awe_core.minibatch import Visit
 from awe_core.rank_weights import harmonic_losses
 from awe_core.scores import Parameters
 from tests.awe_core.blocks import block
+from tests.compiled import needs_numba
 from tests.oracles import warp as oracle
 
 LABELS, D, GATE = 150, 3, Gate(1.5)
@@ -25,7 +26,7 @@ LABELS, D, GATE = 150, 3, Gate(1.5)
 @pytest.fixture(params=["numpy", "numba"])
 def kernel(request):
     if request.param == "numba":
-        pytest.importorskip("numba")
+        needs_numba()
     return kernel_named(request.param)
 
 

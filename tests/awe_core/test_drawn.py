@@ -15,6 +15,7 @@ from awe_core.minibatch import Visit
 from awe_core.rank_weights import harmonic_losses
 from awe_core.scores import Parameters
 from tests.awe_core.lists import csr
+from tests.compiled import needs_numba
 
 LABELS, D = 40, 5
 
@@ -62,7 +63,7 @@ def drawn(kernel: str, x, sampler, margin: float, P: Parameters, scattered: bool
 @pytest.mark.parametrize("sampler", ["geometric", "rounds"])
 @pytest.mark.parametrize("kind", ["dense", "sparse", "one-hot"])
 def test_the_kernels_draw_alike_and_their_gradients_agree(kind, sampler, margin):
-    pytest.importorskip("numba")
+    needs_numba()
     P, x = parameters(), features(kind)
     for seed in range(5):
         ours, theirs = (drawn(kernel, x, sampler, margin, P, kind == "one-hot", seed) for kernel in ("numba", "numpy"))
@@ -81,7 +82,7 @@ def test_the_kernels_draw_alike_and_their_gradients_agree(kind, sampler, margin)
 @pytest.mark.parametrize("sampler", ["geometric", "rounds"])
 def test_nobody_violates_a_margin_that_is_kept(kernel, sampler):
     if kernel == "numba":
-        pytest.importorskip("numba")
+        needs_numba()
     found = drawn(kernel, features("dense"), sampler, -1000.0, parameters())
     assert found.gradient is None
     assert not len(found.pair)
@@ -93,7 +94,7 @@ def test_nobody_violates_a_margin_that_is_kept(kernel, sampler):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_score_that_is_not_finite_stops(kernel, sampler, value):
     if kernel == "numba":
-        pytest.importorskip("numba")
+        needs_numba()
     P = parameters()
     P.V[:] = value
     with pytest.raises(FloatingPointError, match="a score is not finite"), np.errstate(invalid="ignore"):

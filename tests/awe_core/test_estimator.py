@@ -25,6 +25,7 @@ from awe_core.estimator import AffinityWeightedEmbedding, Wsabie
 from awe_core.examples import Block
 from awe_core.model import initial_model
 from awe_core.trainer import TrainSettings, train
+from tests.compiled import needs_numba
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 5)).astype(np.float32)
@@ -291,7 +292,7 @@ def test_the_examples_of_the_docstrings() -> None:
 @pytest.mark.parametrize("kernel", ["numpy", "numba"])
 def test_the_kernel_that_is_asked_for_trains_every_iteration(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if kernel == "numba":
-        pytest.importorskip("numba")
+        needs_numba()
     named, used = course.kernel_named, []
     monkeypatch.setattr(course, "kernel_named", lambda name: used.append(name) or named(name))
     AffinityWeightedEmbedding(**SMALL, kernel=kernel).fit(X, Y)

@@ -10,6 +10,7 @@ from awe_core.kernels import Kernel
 from awe_core.optimisers import AdaGrad, Optimiser, Sgd, move_rows, optimiser_named, project
 from awe_core.sorted_rows import SortedRows
 from awe_core.threads import Workers
+from tests.compiled import needs_numba
 from tests.oracles import warp as oracle
 
 
@@ -37,7 +38,7 @@ def step(optimiser: Optimiser, parameter: np.ndarray, rows: np.ndarray | None, g
 @pytest.fixture(params=["numpy", "numba"])
 def kernel(request) -> Kernel:
     if request.param == "numba":
-        pytest.importorskip("numba")
+        needs_numba()
     return kernel_named(request.param)
 
 
@@ -101,7 +102,7 @@ def test_the_number_of_threads_does_not_change_a_bit(name, kernel):
 
 @pytest.mark.parametrize("name", ["sgd", "adagrad"])
 def test_the_two_kernels_agree_step_by_step(name):
-    pytest.importorskip("numba")
+    needs_numba()
     rng = np.random.default_rng(10)
     ours = {kernel: np.ones((50, 16), np.float32) for kernel in ("numpy", "numba")}
     optimisers = {kernel: optimiser_named(name, 0.05, kernel=kernel_named(kernel)) for kernel in ours}

@@ -18,6 +18,7 @@ from awe_core.pooled import Pools, pooled_gradient
 from awe_core.rank_weights import harmonic_losses
 from awe_core.scores import Parameters
 from tests.awe_core.blocks import block
+from tests.compiled import needs_numba
 from tests.oracles import warp as oracle
 
 LABELS, D = 7, 3
@@ -91,7 +92,7 @@ def whole(parts, shape: tuple[int, int]) -> np.ndarray:
 @pytest.fixture(params=["numpy", "numba"])
 def kernel(request) -> str:
     if request.param == "numba":
-        pytest.importorskip("numba")
+        needs_numba()
     return request.param
 
 

@@ -17,6 +17,7 @@ from awe_core.model import Model, initial_model
 from awe_core.trainer import Progress, TrainSettings, train
 from awe_core.validation import precision_at_1
 from tests.awe_core.blocks import InMemory, block
+from tests.compiled import needs_numba
 from tests.oracles import warp as oracle
 
 SETTINGS = TrainSettings(D=4, C=math.inf, learning_rate=0.1, batch=8, epochs=5, patience=2)
@@ -190,7 +191,7 @@ def small_sub_blocks(monkeypatch):
 
 @pytest.mark.parametrize("gate", [None, Gate(1.5, 0.4)])
 def test_the_kernels_train_alike(gate):
-    pytest.importorskip("numba")
+    needs_numba()
     settings = replace(SETTINGS, sampler="pooled", epochs=1)
     numpy, numba = (
         train(some_blocks()[0], None, 5, 5, replace(settings, kernel=kernel), 0, gate=gate).model

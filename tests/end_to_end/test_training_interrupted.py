@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.compiled import needs_numba
 from tests.end_to_end.runs import CUT, awe, environment
 
 # Some seconds of training: long enough to be hit, with checkpoints many times a second, or after every epoch alone.
@@ -105,7 +106,7 @@ def test_asked_to_stop_it_leaves_a_checkpoint_and_says_so(
 
 
 def test_another_kernel_is_refused_and_another_setting_begins_anew(ingested: Path, tmp_path: Path) -> None:
-    pytest.importorskip("numba")
+    needs_numba()
     run = tmp_path / "run"
     shutil.copytree(ingested, run)
     stop(run, signal.SIGTERM, 0.05, "--train.kernel=numba")

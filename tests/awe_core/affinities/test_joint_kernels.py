@@ -21,8 +21,9 @@ from awe_core.scores import Gradient, Parameters
 from tests.awe_core.affinities import test_joint
 from tests.awe_core.affinities.test_joint import added, of_equation
 from tests.awe_core.blocks import block
+from tests.compiled import needs_numba
 
-pytest.importorskip("numba")
+needs_numba()
 
 AFFINITIES = [affinity for affinity in test_joint.AFFINITIES if affinity.compiled or isinstance(affinity, OfScore)]
 ITEMS, D = 30, 4

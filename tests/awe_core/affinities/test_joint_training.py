@@ -25,6 +25,7 @@ from awe_core.scoring import rank_by_model
 from awe_core.trainer import TrainSettings, train
 from awe_core.validation import precision_at_1
 from tests.awe_core.blocks import InMemory, block
+from tests.compiled import needs_numba
 
 SETTINGS = TrainSettings(D=6, C=2.0, learning_rate=0.2, batch=16, epochs=5, patience=5, kernel="numpy", threads=1)
 ITEMS = 12
@@ -96,7 +97,7 @@ def small_sub_blocks(monkeypatch):
 @pytest.mark.parametrize(("affinity", "sampler"), [(TopK(3), "rounds"), (LowRank(2), "pooled"), (PAIRS, "pooled")])
 def test_the_number_of_threads_does_not_change_a_bit(affinity, sampler, kernel, small_sub_blocks):
     if kernel == "numba":
-        pytest.importorskip("numba")
+        needs_numba()
     settings = {"epochs": 2, "sampler": sampler, "kernel": kernel}
     one, four = (content(fitted(affinity, threads=n, **settings).model) for n in (1, 4))
     assert one == four
@@ -104,7 +105,7 @@ def test_the_number_of_threads_does_not_change_a_bit(affinity, sampler, kernel, 
 
 @pytest.mark.parametrize(("affinity", "sampler"), [(TopK(3), "rounds"), (LowRank(2), "pooled"), (Max(), "pooled")])
 def test_the_kernels_train_alike(affinity, sampler, small_sub_blocks):
-    pytest.importorskip("numba")
+    needs_numba()
     ours, theirs = (fitted(affinity, epochs=1, sampler=sampler, kernel=kernel).model for kernel in ("numba", "numpy"))
     for name in ("U", "V"):
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-3, atol=1e-4)

@@ -15,6 +15,7 @@ from awe_core.knn.inverted_lists import (
     mean_and_error,
     shares,
 )
+from tests.compiled import needs_numba
 
 rng = np.random.default_rng(0)
 VECTORS = rng.standard_normal((500, 6)).astype(np.float32)
@@ -41,7 +42,9 @@ def test_a_row_visits_the_nearest_lists_its_own_first(nprobe: int, kernel: Kerne
 @pytest.mark.parametrize("lists", [1, 5, 63, 64, 150, 257])
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_compiled_choice_of_lists_is_that_of_numpy(lists: int, ties: bool) -> None:
-    compiled = pytest.importorskip("awe_core.knn.inverted_lists_numba").largest
+    needs_numba()
+    from awe_core.knn.inverted_lists_numba import largest as compiled
+
     scores = np.random.default_rng(lists).standard_normal((200, lists)).astype(np.float32)
     if ties:
         scores = np.round(2 * scores)

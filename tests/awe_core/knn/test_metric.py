@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from awe_core.knn import Metric, metric
 from tests.awe_core.knn.cases import METRICS
+from tests.compiled import needs_numba
 from tests.oracles import join
 
 
@@ -40,7 +41,9 @@ def test_a_product_of_zero_is_at_distance_zero_without_a_sign() -> None:
 
 @pytest.mark.parametrize("d", [*range(1, 40), 64, 127, 128, 129, 136, 200, 255, 256, 257, 300, 474, 1000])
 def test_compiled_distances_have_numpys_bits(d):
-    numba_distances = pytest.importorskip("awe_core.knn.distances_numba")
+    needs_numba()
+    from awe_core.knn import distances_numba as numba_distances
+
     assert numba_distances.agrees(d)
     rng = np.random.default_rng(d)
     x, y = (rng.normal(0, 10.0 ** rng.integers(-3, 4, d), (50, d)).astype(np.float32) for _ in range(2))

@@ -17,6 +17,7 @@ from awe_core.knn.visits import Listed, Lists, visit_between, visit_within
 from awe_core.neighbours import Neighbours, merge
 from awe_core.threads import Workers
 from tests.awe_core.knn.cases import ADVERSARIES, Make, assert_same
+from tests.compiled import needs_numba
 
 N = 6
 KERNELS: list[KernelName] = ["numpy", "numba"]
@@ -81,7 +82,7 @@ def test_visits_to_all_lists_are_the_exact_join(make: Make) -> None:
 
 @pytest.mark.parametrize("make", ADVERSARIES, ids=lambda make: make.__name__)
 def test_both_kernels_find_the_same(make: Make) -> None:
-    pytest.importorskip("numba")
+    needs_numba()
     rng = np.random.default_rng(7)
     ids, vectors = rng.permutation(4000)[:900].astype(np.int64), make(rng, 900)
     lists = lists_of(ids, vectors, 4)

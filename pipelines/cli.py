@@ -360,6 +360,12 @@ _COUNT, _POSITIVE = click.IntRange(min=0), click.IntRange(min=1)
     metavar="DIR",
     help="A run: its counts, settings and logs; options go before them.  [default: none, the counts below]",
 )
+@click.option(
+    "--config",
+    type=Location(),
+    metavar="FILE",
+    help="Settings of an experiment that has not run; options go before them.  [default: the run's, or the options]",
+)
 @click.option("--rows", "train", type=_POSITIVE, help="Rows of train.  [default: 100000]")
 @click.option("--validation-rows", "validation", type=_COUNT, help="Rows.  [default: a tenth of train's]")
 @click.option("--test-rows", "test", type=_COUNT, help="Rows.  [default: a fifth of train's]")
@@ -385,18 +391,31 @@ _COUNT, _POSITIVE = click.IntRange(min=0), click.IntRange(min=1)
 @click.option("--probe", is_flag=True, help="Measure this machine's speeds first, for some ten seconds.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON: bytes, FLOPs and seconds.")
 def _plan(
-    root: str | None, workers: int, cores: int, memory: int, runner: str, probe: bool, as_json: bool, **counts: Any
+    root: str | None,
+    config: str | None,
+    workers: int,
+    cores: int,
+    memory: int,
+    runner: str,
+    probe: bool,
+    as_json: bool,
+    **counts: Any,
 ) -> None:
     """What every stage will do, move, hold and take, and the runner's flags. Nothing is run.
 
-    Counts are options, or those of a run that stands there. What does not fit is refused, with what would.
+    Counts are options, or those of a run that stands there; settings are those of a configuration too. What does not
+    fit is refused, with what would.
+
+    \b
+    Example:
+      awe plan --config=mine.toml --rows=10000000 --labels=21000 --features=474 --runner=dataflow --workers=20
     """
     from pipelines import plan
     from pipelines.run_plan import Cluster
 
     cluster = Cluster(workers, cores, memory, in_process=runner == "in-process")
     given = {name: value for name, value in counts.items() if value is not None}
-    click.echo(plan.main(plan.Request(root, given, cluster, runner, probe, as_json)))
+    click.echo(plan.main(plan.Request(root, config, given, cluster, runner, probe, as_json)))
 
 
 def _parse_seeds(text: str) -> list[int]:

@@ -1,6 +1,7 @@
 """`awe plan`: what every stage of a run will do, move, hold and take, and the runner's flags; nothing is run.
 
 Counts are options, or those of a run that stands there: its manifests, its configuration and, for the speeds, its logs.
+Settings are options, or those of a configuration, or the run's.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from schemas.tables import REFIT
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks: counts that are given go before those of the run."""
+    """What the command line asks: counts go before the configuration, and that before the run."""
 
     root: str | None
+    config: str | None
     counts: Mapping[str, Any]
     cluster: Cluster
     runner: str
@@ -55,8 +57,11 @@ def main(request: Request) -> str:
     """
     fs = BeamFileSystem()
     found = {} if request.root is None else _counts_of(fs, request.root)
-    counted = {} if request.root is None or request.counts else _counts_of_affinity(fs, request.root)
-    run = _run({**_DEFAULTS, **found, **counted, **request.counts}, request.cluster)
+    asked = dict(request.counts)
+    if request.config is not None:
+        asked = _settings_of(fs, request.config, {**_DEFAULTS, **found, **request.counts}) | asked
+    counted = {} if request.root is None or asked else _counts_of_affinity(fs, request.root)
+    run = _run(_mapped({**_DEFAULTS, **found, **counted, **asked}), request.cluster)
     if run.labels_a_row > run.labels:
         raise ConfigError(f"a row cannot have {run.labels_a_row:g} of {run.labels} labels; give --labels that fit")
     speeds, source = built_in(request.runner)
@@ -76,6 +81,35 @@ def main(request: Request) -> str:
     if request.as_json:
         return _as_json(run, request.cluster, speeds, stages, flags, source)
     return "\n".join([_table(stages), "", *_joins(stages), *flags, "", f"{source}: {', '.join(say_speeds(speeds))}"])
+
+
+def _settings_of(fs: BeamFileSystem, path: str, counts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says of a run of such counts, whose x is no user's name.
+
+    Raises ConfigError where it is none, or does not go with the counts.
+    """
+    config = load_config(fs, path, {})
+    facts = {"one_hot": False, "sparse": counts.get("nonzeros") is not None, "history": False}
+    facts |= {name: counts[name] for name in ("dimension", "labels")}
+    found = {**_settings(config), "D": train_settings(config, 0, facts, None).D, "methods": _methods(config, facts)}
+    return {**found, "landmarks": config.data.landmarks, "components": config.data.components}
+
+
+def _methods(config: Config, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of all iterations."""
+    several = (config.methods(iteration, facts) for iteration in range(config.run.iterations + 1))
+    return tuple(dict.fromkeys(method for methods in several for method in methods))
+
+
+def _mapped(counts: dict[str, Any]) -> dict[str, Any]:
+    """Counts whose x is dense and as wide as a configuration's landmarks make it, or raw where it has none."""
+    if "components" not in counts:
+        return counts
+    raw = counts.get("mapped_from") or counts["dimension"]
+    of_x: dict[str, Any] = {"mapped_from": 0.0, "dimension": int(raw)}
+    if counts["landmarks"]:
+        of_x = {"mapped_from": float(raw), "dimension": counts["components"], "nonzeros": None}
+    return {name: value for name, value in counts.items() if name != "components"} | of_x
 
 
 def _run(counts: Mapping[str, Any], cluster: Cluster) -> Run:
@@ -103,7 +137,6 @@ def _counts_of(fs: BeamFileSystem, root: str) -> dict[str, Any]:
     settings = train_settings(config, 0, train.facts, None)
     values, labels = _lengths(fs, directory.examples("train"), train)
     surveyed = kept(fs, directory.path("log", "ingest-survey.json"))
-    iterations = range(config.run.iterations + 1)
     return {
         **{split: manifest.rows for split, manifest in manifests.items()},
         "refit_rows": None if together is None else together.rows,
@@ -113,7 +146,7 @@ def _counts_of(fs: BeamFileSystem, root: str) -> dict[str, Any]:
         "D": settings.D,
         "labels": int(train.facts["labels"]),
         "labels_a_row": labels,
-        "methods": tuple(dict.fromkeys(method for t in iterations for method in config.methods(t, train.facts))),
+        "methods": _methods(config, train.facts),
         **({} if surveyed is None else {"files": surveyed["counters"]["files_surveyed"]}),
         **_settings(config),
     }

@@ -61,6 +61,43 @@ def test_the_counts_and_the_speeds_of_a_run_are_its_own(digits: Path) -> None:
     assert plan["speeds"]["join"]["per_pair"] > 0
 
 
+def test_the_settings_of_an_experiment_that_has_not_run_are_its_configurations(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    settings = "[train]\nD = 12\nrefit = true\n[affinity]\nn = 7\ninput_weight = 0.5\n[run]\niterations = 2\n"
+    config.write_text('[data]\ntrain = "mine.npz"\n' + settings)
+    plan = json.loads(awe("plan", f"--config={config}", "--rows=5000", "--n=9", "--json").stdout)["run"]
+    assert {name: plan[name] for name in ("train", "D", "n", "input_weight", "iterations", "refit")} == {
+        "train": 5000,
+        "D": 12,
+        "n": 9,
+        "input_weight": 0.5,
+        "iterations": 2,
+        "refit": True,
+    }
+    assert "pamir" not in plan["methods"]
+
+
+def test_where_a_configuration_maps_x_the_features_are_those_of_the_raw_data(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text('[data]\ntrain = "mine.npz"\nlandmarks = 300\ncomponents = 40\n')
+    asked = f"--config={config}", "--features=90", "--nonzeros=5", "--json"
+    plan = json.loads(awe("plan", *asked).stdout)["run"]
+    of_x = {name: plan[name] for name in ("dimension", "mapped_from", "landmarks", "nonzeros")}
+    assert of_x == {"dimension": 40, "mapped_from": 90, "landmarks": 300, "nonzeros": None}
+
+
+def test_a_configuration_goes_before_the_run_whose_counts_stay(digits: Path, tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text('[data]\ntrain = "mine.npz"\n[train]\nD = "auto"\n[affinity]\nkind = "top-k"\n')
+    plan = json.loads(awe("plan", f"--run={digits}", f"--config={config}", "--json").stdout)
+    assert plan["run"]["kind"] == "top-k"
+    assert plan["run"]["dimension"] == 64
+    assert sum(plan["run"][split] for split in ("train", "validation", "test")) == 1797
+    assert plan["run"]["methods"][-1] == "awe"
+    done = awe("plan", f"--config={tmp_path / 'none.toml'}", check=False)
+    assert (done.returncode, "there is no such configuration" in done.stderr) == (2, True)
+
+
 def test_the_kind_is_that_of_the_run(tmp_path: Path) -> None:
     run = tmp_path / "run"
     awe("ingest", f"--run={run}", *DIGITS, "--affinity.kind=top-k")

@@ -18,6 +18,7 @@ from awe_core.feature_blocks import (
     FoundPairs,
     LeftPairs,
 )
+from awe_core.sigmoid_numba import sigmoid
 from awe_core.sub_blocks import BARRED
 from awe_core.sub_blocks_numba import dot, negative_of_rank, uniform_at
 
@@ -33,13 +34,6 @@ Label = tuple[Floats, Floats, Floats, np.floating, np.floating]
 (Σ σ(w) z, 0), or (the sum of the k largest, Σ z)."""
 Labels = tuple[Floats, Floats, Floats, Floats, Floats]
 """The same of many labels, as arrays with a row a label."""
-
-
-@njit
-def _sigmoid(w: np.floating, one: np.floating) -> np.floating:
-    """`one` is 1 in the type of w."""
-    G: np.floating = one / (one + np.exp(-w))
-    return G
 
 
 @njit
@@ -74,11 +68,11 @@ def _joined_row(place: Index, value: Floats, UV: Floats, gh: Floats, dimension: 
             if len(gh):
                 w = gh[place[i]]
                 for c in range(len(f)):
-                    f[c] += _sigmoid(w[c], one) * (v * own[c])
+                    f[c] += sigmoid(w[c], one) * (v * own[c])
             else:
                 for c in range(len(f)):
                     z = v * own[c]
-                    f[c] += _sigmoid(z, one) * z
+                    f[c] += sigmoid(z, one) * z
         return
     top = np.empty((min(largest, dimension), len(f)), UV.dtype)
     for t in range(len(top)):
@@ -118,7 +112,8 @@ def _summed(z: Floats, w: Floats, G: Floats, top: Floats, dimension: int) -> Lab
     total, linear, one = z.dtype.type(0), z.dtype.type(0), z.dtype.type(1)
     if len(top) == 0:
         for i in range(len(z)):
-            G[i] = _sigmoid(w[i], one)
+            G[i] = sigmoid(w[i], one)
+        for i in range(len(z)):
             total += G[i] * z[i]
     else:
         _largest(z, top, dimension - len(z))

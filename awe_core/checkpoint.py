@@ -36,7 +36,7 @@ class Checkpoints(Protocol):
     """Where a training's checkpoints and its best epoch's model are kept."""
 
     def due(self) -> bool:
-        """Asked after every step: whether to save a checkpoint now."""
+        """Asked after every step, and every block that the model is examined on: whether to save a checkpoint now."""
 
     def save(self, checkpoint: Checkpoint, best: bool) -> None:
         """Keep a checkpoint in place of the last one; `best` marks the best epoch's end. May end the process."""

@@ -194,16 +194,21 @@ class Course:
             self._move(gradients)
             place.step += 1
             self._report(place.rows + len(block) * run.stop // len(visit.pairs), total)
-            if place.step < len(steps) and self._keeper.due():
-                self._save()
+            if place.step < len(steps):
+                self._save_if_due()
         place.block, place.step, place.rows = place.block + 1, 0, place.rows + len(block)
-        if self._keeper.due():
-            self._save()
+        self._save_if_due()
 
-    def _save(self) -> None:
-        self._count_seconds()
-        self._keeper.save(self.checkpoint(), best=False)
-        self._clock = time.monotonic()
+    def save_if_due(self) -> None:
+        """While the model is examined, before the first epoch or after one: to go on is to examine it once more."""
+        self._clock = time.monotonic()  # an examination is no time of the epoch's
+        self._save_if_due()
+
+    def _save_if_due(self) -> None:
+        if self._keeper.due():
+            self._count_seconds()
+            self._keeper.save(self.checkpoint(), best=False)
+            self._clock = time.monotonic()
 
     def _count_seconds(self) -> None:
         now = time.monotonic()

@@ -124,9 +124,8 @@ def train(
         school = _School(course, validation, gate, settings, workers, keeper, begun_with if warm else None)
         if saved is not None:
             school.go_on(saved)
-        elif warm and validation is not None:
-            before = precision_at_1(validation, course.model(), gate, workers)
-            school.history.append(EpochRecord(0, None, 0, 0, 0, 0, 0, before, course.offset, 0.0))
+        if warm and not school.history:
+            school.examine_the_start()
         return school.train()
 
 
@@ -218,15 +217,23 @@ class _School:
             "best": self._best if math.isfinite(self._best) else None,
         }
 
+    def examine_the_start(self) -> None:
+        """What the epochs of a warm start have to reach."""
+        if self._validation is not None:
+            before, offset = self._precision_at_1(self._validation), self._course.offset
+            self.history.append(EpochRecord(0, None, 0, 0, 0, 0, 0, before, offset, 0.0))
+
+    def _precision_at_1(self, validation: BlockSource) -> float:
+        course = self._course
+        return precision_at_1(validation, course.model(), self._gate, self._workers, course.save_if_due)
+
     def train(self) -> Trained:
         """Run epochs until the last, or until validation has stopped getting better."""
         settings, course = self._settings, self._course
         while True:
             record = course.run_epoch()
             if self._validation is not None:
-                record = replace(
-                    record, p_at_1=precision_at_1(self._validation, course.model(), self._gate, self._workers)
-                )
+                record = replace(record, p_at_1=self._precision_at_1(self._validation))
             self.history.append(record)
             best = self._is_best(record)
             if best:

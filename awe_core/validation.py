@@ -27,11 +27,18 @@ Scores = Callable[[slice, slice], NDArray[np.float32]]
 """f of some rows of a block and some labels: [rows, labels]."""
 
 
-def precision_at_1(source: BlockSource, model: Model, gate: Gate | None, workers: Workers | None = None) -> float:
+def precision_at_1(
+    source: BlockSource,
+    model: Model,
+    gate: Gate | None,
+    workers: Workers | None = None,
+    after_block: Callable[[], None] = lambda: None,
+) -> float:
     """P@1: the share of the examples with labels whose best label is a true one.
 
     Ties go to the smaller label id; `seen` is never ranked; with a gate without bias only candidates are, and an
-    example without any counts as a miss. One block at a time, its scores in tiles of 4 MB a thread.
+    example without any counts as a miss. One block at a time, its scores in tiles of 4 MB a thread; `after_block` is
+    called after each.
 
     Raises
     ------
@@ -46,6 +53,7 @@ def precision_at_1(source: BlockSource, model: Model, gate: Gate | None, workers
         ranked = np.flatnonzero(best >= 0)
         hits += int(np.count_nonzero(entry_positions(block.labels, ranked, best[ranked]) >= 0))
         scored += int(np.count_nonzero(has_labels))
+        after_block()
     return hits / scored if scored else math.nan
 
 

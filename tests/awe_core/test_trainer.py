@@ -269,6 +269,28 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bytes(gate, sampler, steps, s
     assert resumed.best_epoch == undisturbed.best_epoch
 
 
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_killed_while_it_is_examined_a_warm_start_goes_on_to_the_same_bytes(steps):
+    """Three blocks of validation are asked about before the first epoch, and after each."""
+    source, _ = some_blocks()
+    start = train(source, None, 5, 5, SETTINGS, seed=0).model
+    settings = replace(SETTINGS, warm_start=True, epochs=3)
+    blocks = InMemory([source[0]] * 3)
+
+    def run(kept):
+        return train(source, blocks, 5, 5, settings, 0, 1, start=start, checkpoints=kept)
+
+    undisturbed = run(None)
+    stopped = Kept(steps)
+    with pytest.raises(Killed):
+        run(stopped)
+    progress = json.loads(stopped._saved[0])
+    assert (not progress["history"]) == (steps <= 3)  # the start is not examined to its end
+    resumed = run(Kept(before=stopped))
+    assert parameters(resumed.model) == parameters(undisturbed.model)
+    assert told(resumed.history) == told(undisturbed.history)
+
+
 # --- Stopping ---
 
 

@@ -81,7 +81,6 @@ class StoredAffinity:
     Attributes
     ----------
     making : with what.
-    source : the model whose U and V it is made of.
     where : the space; None for neighbours in x itself.
     ids, vectors : int64 [rows], and the rows there, float32.
     labels : theirs.
@@ -90,7 +89,6 @@ class StoredAffinity:
     """
 
     making: Making
-    source: Model
     where: NeighbourSpace | None
     ids: NDArray[np.int64]
     vectors: Features
@@ -109,10 +107,10 @@ class StoredAffinity:
         if making.kind.by_neighbours:
             median = making.median(ids, vectors)
             by = weigher_of(making.settings, median, labels, source)
-            return cls(making, source, where, ids, vectors, labels, median, by)
+            return cls(making, where, ids, vectors, labels, median, by)
         assert isinstance(vectors, np.ndarray)
         by_leaves = leaves_of(making.settings, making.seed, ids, vectors, fit.whole.labels[order])
-        return cls(making, source, where, ids, vectors, labels, None, by_leaves)
+        return cls(making, where, ids, vectors, labels, None, by_leaves)
 
     def of_rows(self, rows: ArrangedBlocks, own: bool) -> list[sp.csr_matrix]:
         """G of every block. Where the ids are their `own`, a row that was trained on says nothing of itself."""

@@ -6,6 +6,7 @@ A record is made of results.json, the predictions and run.toml of the run's seed
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +17,9 @@ from benchmarks.paired import paired
 from pipelines.config import METHODS_0, METHODS_T, Affinity, Config, Train, load_config
 from pipelines.filesystem import BeamFileSystem
 from pipelines.results_table import read_results
+from schemas.checkpoint_file import find_checkpoint
+from schemas.manifest import find_manifest
+from schemas.model_file import find_model
 
 CUTOFFS = (1, 3)
 """k of the P@k that two methods are compared by."""
@@ -103,6 +107,45 @@ def measured(command: str, seeds: Sequence[Path], compared: Iterable[tuple[str, 
         tuple(_row(method, T, [rows["test", T, method] for rows in of_seeds]) for _, T, method in keys),
         {difference(*pair): "; ".join(f"P@{k} {paired(seeds, *pair, k)}" for k in CUTOFFS) for pair in compared},
     )
+
+
+def is_whole(seed: Path) -> bool:
+    """Whether results.json can be of run.toml, as far as models stand: none is being trained, those of the iterations
+    after Wsabie have its affinity, and the predictions are theirs."""
+    config, results = load_config(_FS, str(seed / "run.toml"), {}), read_results(_FS, str(seed / "results.json"))
+    for iteration in range(config.run.iterations + 1):
+        directory = str(seed / f"model-{iteration}")
+        if find_checkpoint(_FS, directory) is not None:
+            return False
+        model = find_model(_FS, directory)
+        if model is None:
+            continue
+        if iteration and not _has_affinity(model.facts, config.affinity):
+            return False
+        ranked = [method for split, T, method in results if (split, T) == ("test", iteration) and method in _BY_MODEL]
+        for method in ranked:
+            predictions = find_manifest(_FS, str(seed / f"predictions-{iteration}" / method / "test"))
+            if predictions is None or predictions.inputs.get(f"model-{iteration}") != model.fingerprint:
+                return False
+    return True
+
+
+_BY_MODEL = ("wsabie", "gxf", "awe")
+
+
+def _has_affinity(facts: Mapping[str, Any], affinity: Affinity) -> bool:
+    """Whether what model.json says of an affinity is in a configuration."""
+    said = dict(facts["settings"].get("affinity", {})) or {name: facts[name] for name in _STORED if name in facts}
+    asked = {name: getattr(affinity, name) for name in said if name in Affinity.model_fields}
+    return "kind" in said and all(said[name] in (asked[name], _text(asked[name])) for name in asked)
+
+
+_STORED = ("kind", "n", "lambda_x", "input_weight", "mode", "lambda_y", "near_labels", "leaf_rows", "leaf_labels")
+
+
+def _text(value: Any) -> Any:
+    """JSON has no infinity."""
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
 def _row(method: str, iteration: int, of_seeds: Sequence[Mapping[str, Any]]) -> Row:

@@ -72,8 +72,9 @@ class Run:
         return record.settings == settings_of(config)
 
     def is_there(self, root: Path) -> bool:
-        """Whether every seed has results."""
-        return all((directory / "results.json").exists() for directory in self.directories(root))
+        """Whether every seed has results, and none is being made anew with other settings."""
+        seeds = self.directories(root)
+        return all((seed / "results.json").exists() for seed in seeds) and all(map(records.is_whole, seeds))
 
 
 def main(root: Path = Path()) -> None:

@@ -8,12 +8,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import tables
 from pipelines.config import Config
 from pipelines.results_table import row_fingerprint
 from schemas.errors import DataError
+from schemas.filesystem import LocalFileSystem
+from schemas.manifest import MANIFEST, Manifest
+from schemas.model_file import write_model
 
 TABLES = """
 [[table]]
@@ -127,6 +131,24 @@ def test_what_was_measured_of_another_command_or_of_other_settings_is_not_said(
     lines = written(root)
     assert not any(line.startswith("| wsabie") for line in lines)
     assert json.loads((root / "docs/results.json").read_text()) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ranked_by", "there"), [("knn", "this", True), ("rbf", "this", False), ("knn", "another", False)]
+)
+def test_results_from_before_a_run_was_begun_anew_are_not_said(
+    root: Path, kind: str, ranked_by: str, there: bool
+) -> None:
+    """They are of the model that stands, and that is of the configuration."""
+    fs, seed = LocalFileSystem(), root / "runs/other/seed-0"
+    put(root, "runs/other", 0, [row("awe", 1, 0.7)])
+    facts = {"settings": {"D": 8}, "inputs": {}, "kind": kind, "n": 20, "lambda_y": "inf"}
+    model = write_model(fs, str(seed / "model-1"), "r", {"model": {"U": np.zeros((2, 2), np.float32)}}, facts, [])
+    inputs = {"model-1": model.fingerprint if ranked_by == "this" else "0" * 64}
+    predictions = seed / "predictions-1/awe/test"
+    predictions.mkdir(parents=True)
+    (predictions / MANIFEST).write_bytes(Manifest("r", (), (), {}, inputs).to_bytes())
+    assert any("70.00" in line for line in written(root)) == there
 
 
 def test_flags_come_through_the_shell_and_through_that_of_make() -> None:

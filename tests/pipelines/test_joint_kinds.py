@@ -129,7 +129,7 @@ def test_new_rows_are_ranked_by_f_and_nobody_stands_behind_a_label(trained: Path
     expected = fitted_twin(root, kind, KINDS[kind]).rank(x, k=5)
     assert np.array_equal(found.ranking.labels, expected.labels)
     assert found.linear == pytest.approx(expected.scores, rel=1e-5, abs=1e-6)
-    assert not len(found.neighbours)
+    assert not len(found.behind.ids)
 
 
 def replace_source(ours: Any, theirs: Any) -> Any:

@@ -16,10 +16,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.affinities.cluster import ClusterTree, cluster_affinity
-from awe_core.affinities.neighbour_labels import NeighbourWeigher
+from awe_core.affinities.neighbour_labels import NeighbourWeigher, counted
 from awe_core.examples import Features
 from awe_core.knn import Base, search
-from awe_core.neighbours import NOBODY, Neighbours
+from awe_core.neighbours import Neighbours
 from awe_core.ranking import Ranking
 from awe_core.rows import ranges
 
@@ -97,11 +97,7 @@ class NeighboursWeighed:
     def behind(self, ranking: Ranking) -> Behind:
         """See `Weighed`. Where a kind compares labels (λy), neighbours without the label have a part in G too."""
         found, labels = self.found, self.weigher.labels
-        weight = np.where(found.ids == NOBODY, 0.0, np.exp(-self.weigher.lambda_x * found.distances))
-        counted = found.ids != NOBODY
-        if self.weigher.epsilon:
-            counted &= weight >= self.weigher.epsilon / found.ids.shape[1]
-        query, place = np.nonzero(counted)
+        query, place, weight = counted(found, self.weigher.lambda_x, self.weigher.epsilon)
         at = labels.rows(found.ids[query, place])
         lengths = (labels.indptr[at + 1] - labels.indptr[at]).astype(np.intp)
         of_neighbour = np.repeat(np.arange(len(query)), lengths)
@@ -118,8 +114,7 @@ class NeighboursWeighed:
         stable = np.lexsort((place[neighbour], entry))
         entry, neighbour = entry[stable], neighbour[stable]
         indptr = np.concatenate([[0], np.cumsum(np.bincount(entry, minlength=len(row)))]).astype(np.int64)
-        here = query[neighbour], place[neighbour]
-        return Behind(indptr, found.ids[here], weight[here])
+        return Behind(indptr, found.ids[query[neighbour], place[neighbour]], weight[neighbour])
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
-from awe_core.affinities.cluster import ClusterTree, cluster_affinity
+from awe_core.affinities.cluster import ClusterTree
 from awe_core.knn.approximate import Measured
 from awe_core.neighbours import Neighbours
 from awe_core.rows import entry_positions, row_of_entry
+from awe_core.weighing import ByLeaves
 from pipelines import counters
 from pipelines.approximate_join import recall_facts
 from pipelines.cluster_affinity import FindClusters
@@ -257,17 +257,16 @@ class _LookUpPart(_WritePart):
 
     def process(self, task: tuple[int, int], tree: ClusterTree, counts: sp.csr_matrix) -> Iterator[tuple[str, Part]]:
         position, k = task
-        dataset = self._splits[position].vectors
+        dataset, leaves = self._splits[position].vectors, ByLeaves(tree, counts, self._leaf_labels)
 
         def affinities(reader: PartReader) -> Iterator[tuple[int, sp.csr_matrix]]:
             for block in range(reader.blocks):
                 vectors, own = dataset.vectors(reader, block), None
-                assert isinstance(vectors, np.ndarray)
                 if dataset in self._base:
                     lists = reader.block(block, ["labels"])
                     own = convert.lists(lists, "labels", counts.shape[1], reader.where(block))
                 with counters.kernel("look up"):
-                    found = cluster_affinity(tree.assign(vectors), counts, own, self._leaf_labels)
+                    found = leaves.affinity(vectors, own)
                 counters.count("candidates", found.nnz)
                 yield block, found
 

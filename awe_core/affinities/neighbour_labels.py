@@ -52,11 +52,7 @@ class NeighbourLabels:
 
         Raises KeyError where a neighbour is no row of the base.
         """
-        queries, places = np.nonzero(neighbours.ids != NOBODY)
-        weights = np.exp(-lambda_x * neighbours.distances[queries, places])
-        if epsilon:
-            kept = weights >= epsilon / neighbours.ids.shape[1]
-            queries, places, weights = queries[kept], places[kept], weights[kept]
+        queries, places, weights = counted(neighbours, lambda_x, epsilon)
         rows = labels.rows(neighbours.ids[queries, places])
         begin, lengths = labels.indptr[rows], labels.indptr[rows + 1] - labels.indptr[rows]
         return cls(
@@ -89,6 +85,18 @@ class NeighbourLabels:
         if len(starts):
             found[self.query[starts]] = _JOIN[mode].reduceat(self.weight, starts)
         return found
+
+
+def counted(
+    neighbours: Neighbours, lambda_x: float, epsilon: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """(query, place, exp(−λx d²)) of the neighbours whose weight is not below ε / n, by query and place."""
+    queries, places = np.nonzero(neighbours.ids != NOBODY)
+    weights = np.exp(-lambda_x * neighbours.distances[queries, places])
+    if not epsilon:
+        return queries, places, weights
+    kept = weights >= epsilon / neighbours.ids.shape[1]
+    return queries[kept], places[kept], weights[kept]
 
 
 class FromNeighbours(Protocol):

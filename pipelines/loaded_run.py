@@ -119,9 +119,15 @@ def _landmarks(run: ExistingRun, d: int) -> Landmarks:
 
 
 def _gated(run: ExistingRun) -> Gated:
-    """What G of the iteration is made of, by what the stage found."""
+    """What G of the iteration is made of, and by what m. Raises DataError where it was made with other settings."""
     directory = run.lane.reweighted(run.iteration, run.lane.fit[0])
     reweighted = run.context.fresh(directory, read_manifest(run.context.fs, directory, "affinity")).facts
+    for key, asked in run.config.affinity.reads().items():
+        if reweighted.get(key, asked) != asked:
+            raise DataError(
+                f"{directory}: made with affinity.{key} = {reweighted[key]}, and run.toml has {asked}; run 'awe run' "
+                "to its end"
+            )
     settings, base = run.config.affinity, base_of(run)
     source = run.model(settings.source(run.iteration))
     ids, vectors, labels = _rows(base, run.context.fs, len(run.labels.names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,23 @@ def test_of_every_kind_rows_of_the_test_split_are_annotated_as_the_stage_annotat
     for expected in of_stage:
         assert rows[expected["id"]]["labels"] == expected["labels"]
         assert rows[expected["id"]]["scores"] == pytest.approx(expected["scores"], rel=1e-4, abs=1e-5)
+
+
+def test_a_run_that_was_begun_anew_with_other_settings_has_to_end_first(
+    hostile_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The model that stands is of the settings before."""
+    run = tmp_path / "run"
+    shutil.copytree(hostile_run, run)
+    settings = (run / "run.toml").read_text()
+    (run / "run.toml").write_text(settings.replace("lambda_x = 2.0", "lambda_x = 3.0"))
+    assert settings != (run / "run.toml").read_text()
+    write_rows(tmp_path / "new.npz", 5, 5, HOSTILE)
+    status, line = fails(capsys, f"--run={run}", f"--input={tmp_path / 'new.npz'}", f"--output={tmp_path / 'out'}")
+    assert status == 1
+    assert (
+        "reweighted-1/train: made with affinity.lambda_x = 2.0, and run.toml has 3.0; run 'awe run' to its end" in line
+    )
 
 
 def test_a_file_without_users_is_named(history_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,8 +199,8 @@ class Course:
         place.block, place.step, place.rows = place.block + 1, 0, place.rows + len(block)
         self._save_if_due()
 
-    def save_if_due(self) -> None:
-        """While the model is examined, before the first epoch or after one: to go on is to examine it once more."""
+    def save_while_examined(self) -> None:
+        """If it is due, before the first epoch or after one: who goes on from there examines the model once more."""
         self._clock = time.monotonic()  # an examination is no time of the epoch's
         self._save_if_due()
 

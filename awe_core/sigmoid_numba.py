@@ -27,8 +27,9 @@ _MANTISSA, _EXPONENT_OF_ONE = np.int32(23), np.int32(127)
 
 
 def _exp(w: np.floating) -> np.floating:
-    """e^w; NaN of NaN, and of float32 beyond ±87 that of ±87."""
-    raise NotImplementedError("compiled code alone")
+    """e^w; compiled, NaN of NaN, and of float32 beyond ±87 that of ±87."""
+    found: np.floating = np.exp(w)
+    return found
 
 
 @overload(_exp)

@@ -225,7 +225,7 @@ class _School:
 
     def _precision_at_1(self, validation: BlockSource) -> float:
         course = self._course
-        return precision_at_1(validation, course.model(), self._gate, self._workers, course.save_if_due)
+        return precision_at_1(validation, course.model(), self._gate, self._workers, course.save_while_examined)
 
     def train(self) -> Trained:
         """Run epochs until the last, or until validation has stopped getting better."""

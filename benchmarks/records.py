@@ -6,13 +6,13 @@ A record is made of results.json, the predictions and run.toml of the run's seed
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from awe_core.affinities.settings import keys_of
 from benchmarks.paired import paired
 from pipelines.config import METHODS_0, METHODS_T, Affinity, Config, Train, load_config
 from pipelines.filesystem import BeamFileSystem
@@ -33,6 +33,9 @@ _SETTINGS = {
 
 _UNSAID = ("kernel", "memory", "threads", "checkpoint_minutes", "shards")
 """Keys that no figure depends on."""
+
+_BY_MODEL = ("wsabie", "gxf", "awe")
+"""Methods that rank by the model of an iteration."""
 
 _OF_LANDMARKS = ("components", "gamma")
 
@@ -130,22 +133,17 @@ def is_whole(seed: Path) -> bool:
     return True
 
 
-_BY_MODEL = ("wsabie", "gxf", "awe")
-
-
 def _has_affinity(facts: Mapping[str, Any], affinity: Affinity) -> bool:
     """Whether what model.json says of an affinity is in a configuration."""
-    said = dict(facts["settings"].get("affinity", {})) or {name: facts[name] for name in _STORED if name in facts}
-    asked = {name: getattr(affinity, name) for name in said if name in Affinity.model_fields}
-    return "kind" in said and all(said[name] in (asked[name], _text(asked[name])) for name in asked)
+    asked = dict(affinity)
+    said = {**facts, **facts["settings"].get("affinity", {})}
+    keys = [name for name in ("kind", "input_weight", *keys_of(affinity.kind)) if name in said]
+    return "kind" in said and all(_same(said[name], asked[name]) for name in keys if name in asked)
 
 
-_STORED = ("kind", "n", "lambda_x", "input_weight", "mode", "lambda_y", "near_labels", "leaf_rows", "leaf_labels")
-
-
-def _text(value: Any) -> Any:
-    """JSON has no infinity."""
-    return str(value) if isinstance(value, float) and math.isinf(value) else value
+def _same(said: Any, asked: Any) -> bool:
+    """JSON has no infinity, but its name."""
+    return bool(float(said) == asked if isinstance(asked, float) else said == asked)
 
 
 def _row(method: str, iteration: int, of_seeds: Sequence[Mapping[str, Any]]) -> Row:

@@ -24,20 +24,20 @@ from awe_core.arrangement import hash_key
 from awe_core.examples import Features
 from awe_core.folds import without_each
 from awe_core.gate import Gate, affinity_scale
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.label_ranker import LOWEST, LabelRanker, Scorer, WideModel, canonical, partial_targets
 from awe_core.model import Model
-from awe_core.optimisers import OptimiserName
-from awe_core.rank_weights import Alpha
 from awe_core.ranking import Ranking
 from awe_core.rows import row_of_entry
-from awe_core.samplers import Sampler
-from awe_core.schedule import Schedule
-from awe_core.settings import TrainSettings
 from awe_core.similarity import Similarity
 from awe_core.stored_affinity import Making, StoredAffinity
 from awe_core.threads import Workers
-from awe_core.trainer import Trained, train
+from awe_core.training.optimisers import OptimiserName
+from awe_core.training.schedule import Schedule
+from awe_core.training.settings import TrainSettings
+from awe_core.training.trainer import Trained, train
+from awe_core.warp.rank_weights import Alpha
+from awe_core.warp.samplers import Sampler
 
 _PAIR_LABELS = 50
 Method = Literal["wsabie", "knn-embedding", "gxf", "awe"]
@@ -50,7 +50,7 @@ class Wsabie(LabelRanker):
     ----------
     D, C, margin, optimiser, learning_rate, schedule, batch, epochs, min_epochs, patience, sampler, alpha, top_k,
     similarity, label_bias, kernel
-        See `awe_core.settings.TrainSettings`.
+        See `awe_core.training.settings.TrainSettings`.
     validation_fraction : of the examples, held out by hash for early stopping; 0 trains for exactly `epochs`, as does a
         data set so small that nobody is held out.
     refit : train once more, on all examples, for as many epochs as were best for those held out.
@@ -215,7 +215,7 @@ class AffinityWeightedEmbedding(LabelRanker):
     ----------
     D, C, margin, optimiser, learning_rate, schedule, batch, epochs, min_epochs, patience, warm_start, warm_rate,
     sampler, alpha, top_k, label_bias, kernel
-        See `awe_core.settings.TrainSettings`.
+        See `awe_core.training.settings.TrainSettings`.
     kind : of the affinity: one that is stored (`awe_core.affinities.stored`) or one that is learnt jointly with U and V
         (`awe_core.affinities.joint_kinds`), which has no neighbours, no G to ask for and no method but `awe`.
     kind_params : of a kind that is learnt jointly, by name: `{"rank": 8}`, say. Those of the pair matrix are `other`,

@@ -21,17 +21,17 @@ from awe_core.affinities.joint import Point
 from awe_core.arranged import ArrangedBlocks, take
 from awe_core.arrangement import hash_fractions
 from awe_core.examples import Block, Features
-from awe_core.history import EpochRecord, Progress
-from awe_core.kernel_choice import kernel_named
+from awe_core.kernels.choice import kernel_named
 from awe_core.model import Model
 from awe_core.ranking import Ranking
 from awe_core.rows import runs
 from awe_core.scoring import SCORES_BYTES
-from awe_core.settings import TrainSettings
 from awe_core.similarity import all_similarities
 from awe_core.targets import Targets
 from awe_core.threads import Workers
-from awe_core.trainer import Trained
+from awe_core.training.history import EpochRecord, Progress
+from awe_core.training.settings import TrainSettings
+from awe_core.training.trainer import Trained
 
 LOWEST = float(np.finfo(np.float32).min)
 """Score of a label that cannot be ranked (no candidate): finite, for scikit-learn's metrics refuse infinities."""

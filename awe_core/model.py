@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from awe_core.affinities.joint import Joint, Point
 from awe_core.arrangement import generator
 from awe_core.examples import Features
-from awe_core.kernel_choice import kernel_named, resolved_kernel
+from awe_core.kernels.choice import kernel_named, resolved_kernel
 from awe_core.similarity import Similarity, all_similarities
 
 
@@ -101,7 +101,7 @@ def initial_model(dimension: int, labels: int, D: int, seed: int, iteration: int
     labels : Y, number of labels.
     D : dimension of the embedding.
     seed, iteration : name the random stream.
-    label_bias : the last coordinate is 1 in U and 0 in V, see `awe_core.settings`.
+    label_bias : the last coordinate is 1 in U and 0 in V, see `awe_core.training.settings`.
     """
     rng = generator(seed, "init", iteration)
     U = rng.standard_normal((dimension, D), dtype=np.float32)

@@ -10,12 +10,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from awe_core.affinities.beside_neighbours import LabelsById, median_distance, smallest_hashes
 from awe_core.affinities.cluster import ClusterTree, count_labels, in_sample
 from awe_core.affinities.latent_rbf import NearLabels
 from awe_core.affinities.neighbour_labels import NeighbourWeigher
 from awe_core.affinities.settings import AffinitySettings
 from awe_core.affinities.stored import STORED_KINDS, Stored, from_neighbours
-from awe_core.affinity import LabelsById, median_distance, smallest_hashes
 from awe_core.arranged import ArrangedBlocks
 from awe_core.examples import Block, Features
 from awe_core.folds import fold_of, interleaved

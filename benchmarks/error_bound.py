@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 import numpy as np
 
+from awe_core.affinities.beside_neighbours import LabelsById, median_distance, radius, smallest_hashes
 from awe_core.affinities.knn import Knn
 from awe_core.affinities.neighbour_labels import NeighbourLabels
-from awe_core.affinity import LabelsById, median_distance, radius, smallest_hashes
 from awe_core.knn import knn_join
 from awe_core.knn.inverted_lists import InvertedLists
 from benchmarks.datasets import cifar

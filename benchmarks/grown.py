@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from awe_core.arranged import ArrangedBlocks
 from awe_core.arrangement import generator
 from awe_core.examples import Block
-from awe_core.trainer import train
+from awe_core.training.trainer import train
 from benchmarks.datasets import Arrays, cifar
 from benchmarks.quality import csr_of
 from benchmarks.training import BLOCK_ROWS, ROWS_PER_PART, settings

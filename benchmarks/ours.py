@@ -14,10 +14,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.arranged import ArrangedBlocks
-from awe_core.checkpoint import Arrays, Checkpoint, model_of
 from awe_core.examples import Block
 from awe_core.model import Model
-from awe_core.trainer import train
+from awe_core.training.checkpoint import Arrays, Checkpoint, model_of
+from awe_core.training.trainer import train
 from benchmarks.processes import own_peak_bytes
 from benchmarks.quality import best_labels, csr_of, recall
 from benchmarks.training import BLOCK_ROWS, ROWS_PER_PART, say, settings, warm_up
@@ -43,7 +43,7 @@ def quality(model: Model, block: Block, k: int) -> float:
 
 
 class EveryEpoch:
-    """`awe_core.checkpoint.Checkpoints` that keeps nothing to go on from, and looks at the model after every epoch.
+    """`awe_core.training.checkpoint.Checkpoints` that keep nothing to go on from, and look at every epoch's model.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.knn.approximate import approximate_join
 from awe_core.knn.join import extended, knn_join
 from awe_core.neighbours import Neighbours, stacked

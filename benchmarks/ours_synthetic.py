@@ -20,7 +20,7 @@ from awe_core.arranged import ArrangedBlocks, take
 from awe_core.arrangement import block_slices
 from awe_core.examples import Block
 from awe_core.gate import Gate, affinity_scale
-from awe_core.trainer import train
+from awe_core.training.trainer import train
 from benchmarks import stored as dataset
 from benchmarks.processes import own_peak_bytes
 from benchmarks.synthetic import dense_blocks, many_labels, with_candidates, without_affinity

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from awe_core.examples import Block
-from awe_core.settings import TrainSettings
+from awe_core.training.settings import TrainSettings
 from pipelines.example_blocks import DatasetBlocks
 from pipelines.memory import Memory, held_beside_examples
 from schemas import convert, tables

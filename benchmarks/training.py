@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from awe_core.arranged import ArrangedBlocks
 from awe_core.examples import Block, BlockSource
 from awe_core.gate import Gate
-from awe_core.trainer import Trained, TrainSettings, train
+from awe_core.training.trainer import Trained, TrainSettings, train
 
 THREADS = 2
 ROWS_PER_PART, BLOCK_ROWS = 16384, 1024

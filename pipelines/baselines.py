@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from awe_core import one_vs_rest, pamir
-from awe_core.linear import Linear
-from awe_core.passive_aggressive import Choice
-from awe_core.ridge import RidgeFits, choose_penalty
+from awe_core.baselines import one_vs_rest, pamir
+from awe_core.baselines.linear import Linear
+from awe_core.baselines.passive_aggressive import Choice
+from awe_core.baselines.ridge import RidgeFits, choose_penalty
 from pipelines.example_blocks import DatasetBlocks
 from schemas.model_file import ModelFile
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from signal import Signals
 
-from awe_core.checkpoint import Arrays, Checkpoint
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
+from awe_core.training.checkpoint import Arrays, Checkpoint
 from pipelines import log
 from pipelines.errors import ConfigError
 from pipelines.interruption import Stop
@@ -17,7 +17,7 @@ from schemas.filesystem import FileSystem
 
 
 class DiskCheckpoints:
-    """`awe_core.checkpoint.Checkpoints` in a model's directory.
+    """`awe_core.training.checkpoint.Checkpoints` in a model's directory.
 
     Parameters
     ----------

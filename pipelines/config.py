@@ -12,19 +12,19 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from awe_core import passive_aggressive, ridge
 from awe_core.affinities.joint import Joint
 from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind, joint_named
 from awe_core.affinities.settings import KINDS, AffinitySettings, keys_of
 from awe_core.affinities.stored import STORED_KINDS, Stored, StoredKind
-from awe_core.kernel_choice import resolved_kernel
-from awe_core.kernels import KernelName
+from awe_core.baselines import passive_aggressive, ridge
+from awe_core.kernels.choice import resolved_kernel
+from awe_core.kernels.kernel import KernelName
 from awe_core.neighbour_space import refuse_unfit_inputs
-from awe_core.rank_weights import Alpha
-from awe_core.samplers import Sampler
 from awe_core.scaling import Scale
-from awe_core.schedule import Schedule
 from awe_core.similarity import Similarity
+from awe_core.training.schedule import Schedule
+from awe_core.warp.rank_weights import Alpha
+from awe_core.warp.samplers import Sampler
 from pipelines.errors import ConfigError
 from pipelines.filesystem import BeamFileSystem
 from pipelines.search_space import SEARCHED, Space, ends

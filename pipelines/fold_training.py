@@ -19,9 +19,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from awe_core.folds import OtherFolds, without_each
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.threads import Workers
-from awe_core.trainer import Progress, Trained, TrainSettings, train
+from awe_core.training.trainer import Progress, Trained, TrainSettings, train
 from pipelines import log
 from pipelines.checkpoints import DiskCheckpoints
 from pipelines.example_blocks import DatasetBlocks

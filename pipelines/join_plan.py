@@ -11,7 +11,7 @@ import numpy as np
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from numpy.typing import NDArray
 
-from awe_core.affinity import SAMPLE_ROWS
+from awe_core.affinities.beside_neighbours import SAMPLE_ROWS
 from awe_core.knn import plan as planning
 from awe_core.knn.metric import Metric
 from awe_core.knn.plan import Asked, Plan, Rates

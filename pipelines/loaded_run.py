@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from awe_core.affinity import LabelsById
+from awe_core.affinities.beside_neighbours import LabelsById
 from awe_core.annotator import Annotations, Annotator, Gated
 from awe_core.examples import Features
 from awe_core.knn import prepare

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from awe_core.settings import TrainSettings
+from awe_core.training.settings import TrainSettings
 from pipelines.errors import ConfigError
 from pipelines.repeated import repeated
 

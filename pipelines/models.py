@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from awe_core.affinities.joint_kinds import joint_named
+from awe_core.baselines.linear import Linear
 from awe_core.gate import Gate
-from awe_core.linear import Linear
 from awe_core.model import Model
-from awe_core.settings import TrainSettings
-from awe_core.trainer import Trained
+from awe_core.training.settings import TrainSettings
+from awe_core.training.trainer import Trained
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.model_file import ModelFile, find_model, read_tensors

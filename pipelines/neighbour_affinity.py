@@ -17,11 +17,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from awe_core import affinity as kernel
+from awe_core.affinities import beside_neighbours as kernel
+from awe_core.affinities.beside_neighbours import LabelsById
 from awe_core.affinities.latent_rbf import NearLabels
 from awe_core.affinities.neighbour_labels import FromNeighbours, NeighbourWeigher
 from awe_core.affinities.stored import from_neighbours
-from awe_core.affinity import LabelsById
 from awe_core.neighbours import Neighbours
 from pipelines import counters
 from pipelines.approximate_join import ApproximateKnnJoin

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from awe_core.growth import NEW, grown, matched
 from awe_core.model import Model, initial_model
-from awe_core.settings import TrainSettings
+from awe_core.training.growth import NEW, grown, matched
+from awe_core.training.settings import TrainSettings
 from pipelines import log
 from pipelines.errors import ConfigError
 from pipelines.labels import read_labels

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
-from awe_core.affinity import SAMPLE_ROWS
+from awe_core.affinities.beside_neighbours import SAMPLE_ROWS
 from awe_core.arranged import ArrangedBlocks
 from awe_core.examples import Block
 from awe_core.knn.plan import SHUFFLE_BYTES_PER_SECOND, Rates, rates_of
 from awe_core.knn.probe import probe
-from awe_core.settings import TrainSettings
-from awe_core.trainer import train
+from awe_core.training.settings import TrainSettings
+from awe_core.training.trainer import train
 from pipelines.run_plan import Run, Speeds, flops_of_pair, rates_of_affinity
 from schemas import convert, tables
 from schemas.filesystem import FileSystem, LocalFileSystem, read_bytes

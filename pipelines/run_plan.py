@@ -18,11 +18,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from awe_core.affinities.beside_neighbours import SAMPLE_ROWS
 from awe_core.affinities.cluster import BRANCHES, SAMPLED
 from awe_core.affinities.joint import OfScore
 from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind
 from awe_core.affinities.stored import STORED_KINDS, Stored, StoredKind
-from awe_core.affinity import SAMPLE_ROWS
+from awe_core.baselines.ridge import BYTES_AT_MOST, PENALTIES, bytes_needed
 from awe_core.knn.plan import (
     Asked,
     Plan,
@@ -34,9 +35,8 @@ from awe_core.knn.plan import (
     rates_of,
 )
 from awe_core.neighbour_space import width
-from awe_core.pooled import POOL_LABELS
-from awe_core.ridge import BYTES_AT_MOST, PENALTIES, bytes_needed
-from awe_core.samplers import FIRST_DRAWS, choose_sampler
+from awe_core.warp.pooled import POOL_LABELS
+from awe_core.warp.samplers import FIRST_DRAWS, choose_sampler
 from pipelines.memory import STEP_BYTES, UNDER_WAY, model_bytes
 
 PROCESS_BYTES = 390_000_000
@@ -383,7 +383,7 @@ def _ingest(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
 
 
 def _train(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
-    """One machine. Ux and its gradient are 4 · x · D a pair; scores are those of the sampler (`awe_core.samplers`).
+    """One machine. Ux and its gradient are 4 · x · D a pair; scores are of the sampler (`awe_core.warp.samplers`).
     Validation is ranked after every epoch.
 
     Examples beyond `train.memory` are read again every epoch. Two trainings more at the most are held than one has.

@@ -20,11 +20,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from awe_core.baselines.linear import Linear
 from awe_core.gate import Gate, affinity_scale
-from awe_core.kernels import KernelName
-from awe_core.linear import Linear
+from awe_core.kernels.kernel import KernelName
 from awe_core.model import Model, automatic_dimension
-from awe_core.trainer import Progress, Trained, TrainSettings, train
+from awe_core.training.trainer import Progress, Trained, TrainSettings, train
 from pipelines import log
 from pipelines.baselines import fit_baseline
 from pipelines.checkpoints import DiskCheckpoints

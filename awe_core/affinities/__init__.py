@@ -1,1 +1,1 @@
-"""The affinity family, one file a member."""
+"""G, a file a kind; `joint` and `stored` are the two interfaces."""

@@ -12,9 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
-from awe_core.feature_rows import RowGradient
-from awe_core.kernels import Kernel
+from awe_core.kernels.feature_rows import RowGradient
+from awe_core.kernels.feature_runs import FeatureRuns, Floats, Index
+from awe_core.kernels.kernel import Kernel
 from awe_core.rows import distinct
 
 

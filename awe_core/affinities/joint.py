@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.affinities.feature_products import PoolProducts, products, row_products
-from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
 from awe_core.examples import Features
-from awe_core.feature_rows import RowGradient
-from awe_core.kernels import Kernel
+from awe_core.kernels.feature_rows import RowGradient
+from awe_core.kernels.feature_runs import FeatureRuns, Floats, Index
+from awe_core.kernels.kernel import Kernel
 from awe_core.rows import runs
 
 # Products (feature, label) held at once where all labels are scored: 4 MB of float32.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from awe_core.affinities.feature_runs import FeatureRuns, Floats
+from awe_core.kernels.feature_runs import FeatureRuns, Floats
 from awe_core.rows import ranges
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from awe_core.affinities.beside_neighbours import median_distance
 from awe_core.affinities.neighbour_labels import Mode, NeighbourLabels
-from awe_core.affinity import median_distance
 from awe_core.knn import knn_join
 from awe_core.neighbours import NOBODY, Neighbours
 from awe_core.rows import ranges

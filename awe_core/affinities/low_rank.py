@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from awe_core.affinities.feature_products import FeatureProducts, PoolProducts, row_products
-from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
 from awe_core.affinities.joint import Joint, JointGradient, Point
-from awe_core.kernels import Kernel
+from awe_core.kernels.feature_runs import FeatureRuns, Floats, Index
+from awe_core.kernels.kernel import Kernel
 
 
 @dataclass(frozen=True)

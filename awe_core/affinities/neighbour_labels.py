@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from awe_core.affinity import LabelsById
+from awe_core.affinities.beside_neighbours import LabelsById
 from awe_core.neighbours import NOBODY, Neighbours
 from awe_core.rows import ranges
 

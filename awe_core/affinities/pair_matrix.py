@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from awe_core.affinities.feature_products import products
-from awe_core.affinities.feature_runs import FeatureRuns, Floats, Index
 from awe_core.affinities.joint import Joint, JointGradient, Point
-from awe_core.feature_rows import RowGradient
-from awe_core.kernels import Kernel
+from awe_core.kernels.feature_rows import RowGradient
+from awe_core.kernels.feature_runs import FeatureRuns, Floats, Index
+from awe_core.kernels.kernel import Kernel
 from awe_core.ranking import rank_all
 from awe_core.rows import distinct, row_of_entry, runs
 

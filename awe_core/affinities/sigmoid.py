@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit
 
-from awe_core.affinities.feature_runs import FeatureRuns, Floats
 from awe_core.affinities.joint import OfFeatures
+from awe_core.kernels.feature_runs import FeatureRuns, Floats
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from awe_core.affinities.feature_runs import FeatureRuns, Floats
 from awe_core.affinities.joint import OfFeatures
 from awe_core.affinities.kth_largest import kth_largest
+from awe_core.kernels.feature_runs import FeatureRuns, Floats
 
 
 class OfLargest(OfFeatures):

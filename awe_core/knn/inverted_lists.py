@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.knn.metric import distances
 from awe_core.rows import runs
 

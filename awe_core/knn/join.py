@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from awe_core.examples import Features
-from awe_core.kernel_choice import resolved_kernel
-from awe_core.kernels import KernelName
+from awe_core.kernels.choice import resolved_kernel
+from awe_core.kernels.kernel import KernelName
 from awe_core.knn import tiles
 from awe_core.knn.expand import in_rows
 from awe_core.knn.metric import Metric

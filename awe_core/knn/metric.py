@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.examples import Features
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.rows import row_of_entry
 
 Metric = Literal["euclidean", "cosine", "inner_product"]

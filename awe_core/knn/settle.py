@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.knn.careful import CarefulPools, score_of
 from awe_core.knn.metric import distances, points
 from awe_core.knn.prepared import Augmented, Prepared

@@ -24,8 +24,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from awe_core.kernel_choice import resolved_kernel
-from awe_core.kernels import KernelName
+from awe_core.kernels.choice import resolved_kernel
+from awe_core.kernels.kernel import KernelName
 from awe_core.knn.expand import in_rows
 from awe_core.knn.inverted_lists import InvertedLists
 from awe_core.knn.join import KernelChoice, Reach, join_both, join_within

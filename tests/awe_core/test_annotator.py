@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from awe_core.affinity import LabelsById
+from awe_core.affinities.beside_neighbours import LabelsById
 from awe_core.annotator import Annotations, Annotator, Gated
 from awe_core.estimator import AffinityWeightedEmbedding, Wsabie
 from awe_core.model import Model

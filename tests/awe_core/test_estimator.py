@@ -19,12 +19,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from awe_core import course, estimator
+from awe_core import estimator
 from awe_core.arranged import ArrangedBlocks
 from awe_core.estimator import AffinityWeightedEmbedding, Wsabie
 from awe_core.examples import Block
 from awe_core.model import initial_model
-from awe_core.trainer import TrainSettings, train
+from awe_core.training import course
+from awe_core.training.trainer import TrainSettings, train
 from tests.compiled import needs_numba
 
 RNG = np.random.default_rng(0)

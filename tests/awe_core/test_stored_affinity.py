@@ -9,9 +9,9 @@ import pytest
 import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
+from awe_core.affinities.beside_neighbours import LabelsById
 from awe_core.affinities.latent_rbf import NearLabels
 from awe_core.affinities.settings import AffinitySettings
-from awe_core.affinity import LabelsById
 from awe_core.arranged import ArrangedBlocks
 from awe_core.examples import Block
 from awe_core.folds import fold_of

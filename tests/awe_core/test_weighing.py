@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from awe_core.affinities.beside_neighbours import LabelsById
 from awe_core.affinities.cluster import ClusterTree, count_labels
 from awe_core.affinities.knn import Knn
 from awe_core.affinities.neighbour_labels import NeighbourWeigher
-from awe_core.affinity import LabelsById
 from awe_core.knn import prepare
 from awe_core.ranking import Ranking
 from awe_core.weighing import ByLeaves, ByNeighbours

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from awe_core.affinities.beside_neighbours import smallest_hashes
 from awe_core.affinities.cluster import count_labels
-from awe_core.affinity import smallest_hashes
 from pipelines import neighbour_affinity
 from pipelines.cluster_affinity import _AddCounts
 from pipelines.neighbour_affinity import _SmallestHashes

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from awe_core.affinity import SAMPLE_ROWS
+from awe_core.affinities.beside_neighbours import SAMPLE_ROWS
 from pipelines.errors import ConfigError
 from pipelines.filesystem import BeamFileSystem
 from pipelines.job import pipeline_options

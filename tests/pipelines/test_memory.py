@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from awe_core.examples import Block
-from awe_core.trainer import TrainSettings, train
+from awe_core.training.trainer import TrainSettings, train
 from benchmarks import stored
 from benchmarks.synthetic import dense_blocks
 from pipelines import memory

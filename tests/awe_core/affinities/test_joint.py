@@ -14,7 +14,6 @@ from scipy.stats import chisquare
 
 from awe_core.affinities import joint
 from awe_core.affinities.constant import Constant
-from awe_core.affinities.feature_runs import FeatureRuns
 from awe_core.affinities.joint import Point
 from awe_core.affinities.joint_kinds import JOINT_KINDS, joint_named
 from awe_core.affinities.kth_largest import kth_largest
@@ -24,13 +23,14 @@ from awe_core.affinities.max import Max
 from awe_core.affinities.pair_matrix import PairMatrix
 from awe_core.affinities.sigmoid import Sigmoid
 from awe_core.affinities.top_k import TopK
-from awe_core.draw_numbers import DrawNumbers
-from awe_core.feature_rows import RowGradient
-from awe_core.kernel_choice import kernel_named
-from awe_core.rank_weights import harmonic_losses
-from awe_core.scores import JointScores, Parameters
-from awe_core.warp import draw_geometric, draw_in_rounds, warp_gradient
-from tests.awe_core.test_warp import minibatch
+from awe_core.kernels.choice import kernel_named
+from awe_core.kernels.feature_rows import RowGradient
+from awe_core.kernels.feature_runs import FeatureRuns
+from awe_core.warp.draw_numbers import DrawNumbers
+from awe_core.warp.loss import draw_geometric, draw_in_rounds, warp_gradient
+from awe_core.warp.rank_weights import harmonic_losses
+from awe_core.warp.scores import JointScores, Parameters
+from tests.awe_core.warp.test_loss import minibatch
 from tests.oracles import joint as equation
 from tests.oracles import warp as oracle
 

@@ -11,13 +11,13 @@ from awe_core.affinities.linear_sigmoid import LinearSigmoid
 from awe_core.affinities.low_rank import LowRank
 from awe_core.affinities.sigmoid import Sigmoid
 from awe_core.affinities.top_k import TopK
-from awe_core.draw_numbers import DrawNumbers
-from awe_core.drawn import Drawn, drawn_gradient
-from awe_core.kernel_choice import kernel_named
-from awe_core.minibatch import Visit
-from awe_core.pooled import Pooled, pooled_gradient
-from awe_core.rank_weights import harmonic_losses
-from awe_core.scores import Gradient, Parameters
+from awe_core.kernels.choice import kernel_named
+from awe_core.warp.draw_numbers import DrawNumbers
+from awe_core.warp.drawn import Drawn, drawn_gradient
+from awe_core.warp.minibatch import Visit
+from awe_core.warp.pooled import Pooled, pooled_gradient
+from awe_core.warp.rank_weights import harmonic_losses
+from awe_core.warp.scores import Gradient, Parameters
 from tests.awe_core.affinities import test_joint
 from tests.awe_core.affinities.test_joint import added, of_equation
 from tests.awe_core.blocks import block

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from awe_core import course, optimisers
 from awe_core.affinities.constant import Constant
 from awe_core.affinities.linear_sigmoid import LinearSigmoid
 from awe_core.affinities.low_rank import LowRank
@@ -18,12 +17,13 @@ from awe_core.affinities.max import Max
 from awe_core.affinities.pair_matrix import PairMatrix
 from awe_core.affinities.sigmoid import Sigmoid
 from awe_core.affinities.top_k import TopK
-from awe_core.checkpoint import Checkpoint
 from awe_core.gate import Gate
 from awe_core.model import Model
 from awe_core.scoring import rank_by_model
-from awe_core.trainer import TrainSettings, train
-from awe_core.validation import precision_at_1
+from awe_core.training import course, optimisers
+from awe_core.training.checkpoint import Checkpoint
+from awe_core.training.trainer import TrainSettings, train
+from awe_core.training.validation import precision_at_1
 from tests.awe_core.blocks import InMemory, block
 from tests.compiled import needs_numba
 

@@ -12,12 +12,12 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from awe_core.affinities.beside_neighbours import LabelsById
 from awe_core.affinities.cluster import ClusterTree, cluster_affinity, count_labels
 from awe_core.affinities.hybrid import Hybrid
 from awe_core.affinities.latent_rbf import NearLabels
 from awe_core.affinities.neighbour_labels import Mode, NeighbourLabels
 from awe_core.affinities.stored import STORED_KINDS, StoredKind, from_neighbours
-from awe_core.affinity import LabelsById
 from awe_core.knn import knn_join
 from awe_core.neighbours import Neighbours
 from tests.awe_core.lists import csr, label_sets, mappings

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from tests.compiled import needs_numba
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.knn.inverted_lists import (
     InvertedLists,
     _largest,

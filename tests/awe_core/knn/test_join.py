@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.neighbors import NearestNeighbors
 
 from awe_core.examples import Features
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.knn import Centre, Metric, Prepared, join_both, join_within, knn_join, prepare, search, tiles
 from awe_core.knn import join as exact_join
 from awe_core.knn.join import extended

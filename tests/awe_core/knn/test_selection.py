@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.knn.selection import Pools
 from awe_core.knn.selection_choice import selection
 

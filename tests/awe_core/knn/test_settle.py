@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.knn import join_within, metric, prepare, search, settle
 from awe_core.knn.prepared import Prepared
 from tests.awe_core.knn.cases import (

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from awe_core.kernels import KernelName
+from awe_core.kernels.kernel import KernelName
 from awe_core.knn import settle, visits
 from awe_core.knn.approximate import make_lists
 from awe_core.knn.inverted_lists import InvertedLists

@@ -1,0 +1,1 @@
+"""Linear models with a full d × Y matrix, which AWE is compared with."""

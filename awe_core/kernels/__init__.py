@@ -1,0 +1,1 @@
+"""The inner loops, in numpy or compiled by numba, and the arrays that they take."""

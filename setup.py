@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["awe_core*", "schemas*", "pipelines*"]),
-    package_data={"pipelines": ["flink/flink-conf.yaml"], "pipelines.report": ["published.toml", "templates/**"]},
+    package_data={"pipelines.jobs": ["flink/*.yaml"], "pipelines.report": ["published.toml", "templates/**"]},
     install_requires=[
         "apache-beam>=2.77,<2.78",
         "numpy>=2.0,<3",

@@ -33,7 +33,7 @@ from benchmarks.processes import ProgramFailed
 from benchmarks.report import Case, last_line, table
 from benchmarks.watched import Watched, watch
 from deploy.flink.cluster import JAR, Cluster, free_port
-from pipelines.run_plan import PROCESS_BYTES
+from pipelines.planning.run_plan import PROCESS_BYTES
 
 N, DIMENSION, WORKERS = 20, 128, 2
 _TOLERATED, _OVERHEAD = 0.25, 0.25

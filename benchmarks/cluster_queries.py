@@ -25,8 +25,8 @@ from awe_core.examples import Block
 from awe_core.gate import Gate
 from awe_core.model import Model
 from benchmarks.training import say
-from pipelines.example_blocks import read_examples
-from pipelines.models import load_model, model_file
+from pipelines.datasets.example_blocks import read_examples
+from pipelines.datasets.models import load_model, model_file
 from pipelines.run_directory import RunDirectory
 from schemas.filesystem import LocalFileSystem
 from schemas.manifest import read_manifest

@@ -24,7 +24,7 @@ from benchmarks import processes
 from benchmarks.report import Case, last_line
 from benchmarks.training import say
 from pipelines.inference import AnnotatorHandler
-from pipelines.job import make_runner, pipeline_options
+from pipelines.jobs.job import make_runner, pipeline_options
 
 PIECE_ROWS = 1000
 MOST_GROWTH = 1.25

@@ -17,11 +17,11 @@ from awe_core.knn import knn_join
 from benchmarks.processes import own_peak_bytes
 from benchmarks.training import THREADS, say
 from pipelines import knn
-from pipelines.filesystem import BeamFileSystem
-from pipelines.job import pipeline_options
-from pipelines.join_plan import plan_join
+from pipelines.datasets.vector_dataset import VectorDataset
+from pipelines.filesystems.filesystem import BeamFileSystem
+from pipelines.jobs.job import pipeline_options
 from pipelines.knn import Request
-from pipelines.vector_dataset import VectorDataset
+from pipelines.planning.join_plan import plan_join
 from schemas import convert, tables
 from schemas.filesystem import LocalFileSystem
 from schemas.manifest import MANIFEST, Manifest

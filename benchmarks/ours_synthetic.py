@@ -25,8 +25,8 @@ from benchmarks import stored as dataset
 from benchmarks.processes import own_peak_bytes
 from benchmarks.synthetic import dense_blocks, many_labels, with_candidates, without_affinity
 from benchmarks.training import BLOCK_ROWS, ROWS_PER_PART, say, settings, timed, warm_up
-from pipelines.checkpoints import DiskCheckpoints
-from pipelines.interruption import Stop
+from pipelines.training.checkpoints import DiskCheckpoints
+from pipelines.training.interruption import Stop
 from schemas.filesystem import LocalFileSystem
 
 D = 64

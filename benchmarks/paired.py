@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.config import METHODS_0
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.run_directory import Lane, RunDirectory
 from schemas.manifest import read_manifest
 from schemas.parts import PartReader

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from pipelines.memory import watched_peak
+from pipelines.jobs.memory import watched_peak
 
 # A look at the processes takes milliseconds: seldom enough not to be seen in the times. What a single process reached
 # in between, it says itself.

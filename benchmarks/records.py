@@ -15,7 +15,7 @@ from typing import Any
 from awe_core.affinities.settings import keys_of
 from benchmarks.paired import paired
 from pipelines.config import METHODS_0, METHODS_T, Affinity, Config, Train, load_config
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.results_table import read_results
 from schemas.checkpoint_file import find_checkpoint
 from schemas.manifest import find_manifest

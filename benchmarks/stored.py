@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from awe_core.examples import Block
 from awe_core.training.settings import TrainSettings
-from pipelines.example_blocks import DatasetBlocks
-from pipelines.memory import Memory, held_beside_examples
+from pipelines.datasets.example_blocks import DatasetBlocks
+from pipelines.jobs.memory import Memory, held_beside_examples
 from schemas import convert, tables
 from schemas.filesystem import LocalFileSystem
 from schemas.manifest import MANIFEST, Manifest, read_manifest

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks import records
 from benchmarks.records import Record, Row, difference, settings_of
 from pipelines.config import load_config, parse_overrides
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from schemas.errors import DataError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.repeated import repeated
+from pipelines.jobs.repeated import repeated
 
 # What a process did after the last look at it, before it ended, is not counted.
 _LOOK_EVERY_SECONDS = 0.2

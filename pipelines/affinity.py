@@ -4,7 +4,7 @@
 
 S are the splits of the lane; the base are those that it is fitted on. By `affinity.embedding` embeddings-0 stand in
 place of embeddings-(T−1), by `affinity.kind = "rbf"` the examples themselves, and by `affinity.folds` the embeddings of
-the folds for the splits that the lane is fitted on (`pipelines.fold_affinity`).
+the folds for the splits that the lane is fitted on (`pipelines.folds.affinity`).
 
 The join finds the neighbours and their labels are weighed; or a tree is made of the base, and its leaves have their
 labels counted. Each part of the examples is written again with its candidates and their affinity: a training set that
@@ -27,23 +27,23 @@ from awe_core.knn.approximate import Measured
 from awe_core.neighbours import Neighbours
 from awe_core.rows import entry_positions, row_of_entry
 from awe_core.weighing import ByLeaves
-from pipelines import counters
-from pipelines.approximate_join import recall_facts
-from pipelines.cluster_affinity import FindClusters
+from pipelines.affinities.by_clusters import FindClusters
+from pipelines.affinities.by_neighbours import NeighbourAffinity, Weigher, weigher_bytes
+from pipelines.affinities.neighbour_space import refuse_other_weight
 from pipelines.config import Affinity, Config
-from pipelines.dataset_writer import CommitDatasets, DatasetPlan
+from pipelines.datasets.dataset_writer import CommitDatasets, DatasetPlan
+from pipelines.datasets.example_blocks import same_ids
+from pipelines.datasets.models import model_file
+from pipelines.datasets.stored_dataset import StoredDataset
+from pipelines.datasets.vector_dataset import VectorDataset
 from pipelines.errors import ConfigError
-from pipelines.example_blocks import same_ids
-from pipelines.fold_affinity import FoldNeighbours, FoldVectors, OfFold, weighed_by_fold
-from pipelines.join_plan import shards_of
-from pipelines.models import model_file
-from pipelines.neighbour_affinity import NeighbourAffinity, Weigher, weigher_bytes
-from pipelines.neighbour_space import refuse_other_weight
+from pipelines.folds.affinity import FoldNeighbours, FoldVectors, OfFold, weighed_by_fold
+from pipelines.jobs import counters
+from pipelines.join.approximate_join import recall_facts
+from pipelines.planning.join_plan import shards_of
+from pipelines.planning.worker_memory import part_bytes, with_memory
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, features_facts, timed
-from pipelines.stored_dataset import StoredDataset
-from pipelines.vector_dataset import VectorDataset
-from pipelines.worker_memory import part_bytes, with_memory
 from schemas import convert, tables
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem

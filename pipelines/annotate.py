@@ -23,19 +23,19 @@ from awe_core import scoring
 from awe_core.examples import Block
 from awe_core.neighbour_space import width
 from awe_core.neighbours import Neighbours
-from pipelines import counters
+from pipelines.affinities.by_neighbours import NeighbourAffinity, Weigher, weigher_bytes
 from pipelines.config import LINEAR, Affinity
-from pipelines.dataset_writer import CommitDatasets, DatasetPlan
-from pipelines.example_blocks import read_examples
-from pipelines.join_plan import shards_of
-from pipelines.labels import read_labels
-from pipelines.models import gate_of, load_linear, load_model, model_bytes, model_file
-from pipelines.neighbour_affinity import NeighbourAffinity, Weigher, weigher_bytes
-from pipelines.process_cache import ProcessCache
+from pipelines.datasets.dataset_writer import CommitDatasets, DatasetPlan
+from pipelines.datasets.example_blocks import read_examples
+from pipelines.datasets.labels import read_labels
+from pipelines.datasets.models import gate_of, load_linear, load_model, model_bytes, model_file
+from pipelines.datasets.vector_dataset import VectorDataset
+from pipelines.jobs import counters
+from pipelines.jobs.process_cache import ProcessCache
+from pipelines.planning.join_plan import shards_of
+from pipelines.planning.worker_memory import part_bytes, with_memory
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, Cost, timed, write_cost
-from pipelines.vector_dataset import VectorDataset
-from pipelines.worker_memory import part_bytes, with_memory
 from schemas import convert, tables
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem

@@ -3,8 +3,8 @@
     raw files, model-T, model-(T−1), embeddings-(T−1)  →  OUTPUT
 
 One task is one file, which becomes one part, rows in their order. A worker process holds the run once
-(`pipelines.loaded_run`) and a block of rows. Labels that files may have are not looked at. Every row is annotated, or
-none: one that cannot be an example ends the job with its file and line.
+(`pipelines.questions.loaded_run`) and a block of rows. Labels that files may have are not looked at. Every row is
+annotated, or none: one that cannot be an example ends the job with its file and line.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from threadpoolctl import threadpool_limits
 
-from pipelines import counters
 from pipelines.config import Config, Data
-from pipelines.dataset_writer import CommitDatasets, DatasetPlan, is_current, refuse_other
+from pipelines.datasets.dataset_writer import CommitDatasets, DatasetPlan, is_current, refuse_other
+from pipelines.datasets.models import model_bytes
 from pipelines.errors import ConfigError
-from pipelines.existing_run import ExistingRun
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.formats.registry import READERS
 from pipelines.formats.rows import RawBlock, taken
 from pipelines.inference import as_columns
@@ -33,11 +32,12 @@ from pipelines.ingestion.history_rows import history_block
 from pipelines.ingestion.raw_files import RawFile, find_files, opened
 from pipelines.ingestion.read_rows import example_rows
 from pipelines.ingestion.vocabulary import Vocabulary
-from pipelines.job import run_job
-from pipelines.loaded_run import LoadedRun, base_of, load, raw_dimension, refuse_unfit
-from pipelines.models import model_bytes
+from pipelines.jobs import counters
+from pipelines.jobs.job import run_job
+from pipelines.planning.worker_memory import with_memory
+from pipelines.questions.existing_run import ExistingRun
+from pipelines.questions.loaded_run import LoadedRun, base_of, load, raw_dimension, refuse_unfit
 from pipelines.stage import timed
-from pipelines.worker_memory import with_memory
 from schemas import tables
 from schemas.errors import DataError
 from schemas.manifest import recipe_of

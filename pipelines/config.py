@@ -26,8 +26,8 @@ from awe_core.training.schedule import Schedule
 from awe_core.warp.rank_weights import Alpha
 from awe_core.warp.samplers import Sampler
 from pipelines.errors import ConfigError
-from pipelines.filesystem import BeamFileSystem
-from pipelines.search_space import SEARCHED, Space, ends
+from pipelines.filesystems.filesystem import BeamFileSystem
+from pipelines.tuning.search_space import SEARCHED, Space, ends
 from schemas.filesystem import FileSystem, read_bytes
 
 ELEMENT_BYTES = 10_000_000
@@ -268,7 +268,7 @@ class Tune(Section):
 
     metric: str = Field("p@1", description="of the validation rows of results.json; the higher the better")
     starts: Positive = Field(3, description="best models of iteration 0 that the search of the others begins with")
-    wsabie: Space = Field({}, description="laid over the search space of iteration 0, see pipelines/search_space.py")
+    wsabie: Space = Field({}, description="laid over the search space of iteration 0, see docs/tuning.md")
     awe: Space = Field({}, description="laid over the search space of the iterations after it")
 
 

@@ -17,18 +17,18 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from awe_core.model import Model
-from pipelines import counters
+from pipelines.affinities.neighbour_space import facts_of, input_scale, keys_of, scaled, space_of
 from pipelines.config import Config
-from pipelines.dataset_writer import CommitDatasets, DatasetPlan
-from pipelines.example_blocks import read_examples
-from pipelines.fold_embeddings import embed_folds
-from pipelines.models import load_model, model_bytes, model_file
-from pipelines.neighbour_space import facts_of, input_scale, keys_of, scaled, space_of
-from pipelines.process_cache import ProcessCache
+from pipelines.datasets.dataset_writer import CommitDatasets, DatasetPlan
+from pipelines.datasets.example_blocks import read_examples
+from pipelines.datasets.models import load_model, model_bytes, model_file
+from pipelines.datasets.stored_dataset import StoredDataset
+from pipelines.folds.embeddings import embed_folds
+from pipelines.jobs import counters
+from pipelines.jobs.process_cache import ProcessCache
+from pipelines.planning.worker_memory import part_bytes, with_memory
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, timed
-from pipelines.stored_dataset import StoredDataset
-from pipelines.worker_memory import part_bytes, with_memory
 from schemas import convert, tables
 from schemas.filesystem import FileSystem
 from schemas.manifest import recipe_of

@@ -17,15 +17,16 @@ import numpy as np
 
 from awe_core import metrics
 from awe_core.ranking import Ranking
-from pipelines import counters, log
-from pipelines.example_blocks import read_truth, same_ids
-from pipelines.labels import Labels, read_labels
-from pipelines.process_cache import ProcessCache
+from pipelines import log
+from pipelines.datasets.example_blocks import read_truth, same_ids
+from pipelines.datasets.labels import Labels, read_labels
+from pipelines.datasets.stored_dataset import StoredDataset
+from pipelines.jobs import counters
+from pipelines.jobs.process_cache import ProcessCache
+from pipelines.planning.worker_memory import part_bytes, with_memory
 from pipelines.results_table import RowKey, read_results, row_fingerprint
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, read_cost, timed
-from pipelines.stored_dataset import StoredDataset
-from pipelines.worker_memory import part_bytes, with_memory
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem, read_bytes
 from schemas.manifest import Manifest, digest, read_manifest, recipe_of

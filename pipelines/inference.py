@@ -1,7 +1,7 @@
 """A run's model in somebody else's Beam pipeline: a handler for `RunInference`, and `Annotate` for dictionaries.
 
 Elements are rows of x as they stand in the data; what ingest does to x is done to them. A worker process holds the run
-once (`pipelines.loaded_run`), and a batch.
+once (`pipelines.questions.loaded_run`), and a batch.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from awe_core.annotator import Annotations
 from awe_core.examples import Features
-from pipelines.existing_run import ExistingRun
-from pipelines.loaded_run import LoadedRun, load, refuse_unfit
+from pipelines.questions.existing_run import ExistingRun
+from pipelines.questions.loaded_run import LoadedRun, load, refuse_unfit
 from schemas import tables
 
 Example = Any

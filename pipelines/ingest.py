@@ -25,9 +25,10 @@ from apache_beam.pvalue import AsList, AsSingleton
 from awe_core.scaling import FITTED
 from pipelines import log
 from pipelines.config import Config, resolve
-from pipelines.dataset_writer import CommitDatasets, DatasetPlan, is_current
+from pipelines.datasets.dataset_writer import CommitDatasets, DatasetPlan, is_current
+from pipelines.datasets.labels import read_labels
 from pipelines.errors import TemplateWritten
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.formats.rows import Reject
 from pipelines.ingestion import hierarchy, vocabulary
 from pipelines.ingestion.fit_landmarks import SampleLandmarks, fit_landmarks, fitting_bytes
@@ -46,10 +47,9 @@ from pipelines.ingestion.write_parts import (
     fitted_columns,
     write_scaling,
 )
-from pipelines.labels import read_labels
+from pipelines.planning.worker_memory import with_memory
 from pipelines.run_directory import RunDirectory
 from pipelines.stage import Context, timed
-from pipelines.worker_memory import with_memory
 from schemas import tables
 from schemas.errors import StoreError
 from schemas.manifest import read_manifest, recipe_of

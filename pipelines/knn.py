@@ -15,15 +15,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from awe_core.knn.metric import Metric
 from pipelines import log
-from pipelines.approximate_join import ApproximateKnnJoin, recall_facts, refuse_lists
-from pipelines.dataset_writer import DatasetPlan, is_current, refuse_other
+from pipelines.datasets.dataset_writer import DatasetPlan, is_current, refuse_other
+from pipelines.datasets.neighbour_dataset import NeighbourDataset, WriteNeighbours
+from pipelines.datasets.vector_dataset import VectorDataset
 from pipelines.errors import ConfigError, DataError
-from pipelines.job import run_job
-from pipelines.join_plan import plan_join
-from pipelines.knn_join import KnnJoin
-from pipelines.neighbour_dataset import NeighbourDataset, WriteNeighbours
-from pipelines.vector_dataset import VectorDataset
-from pipelines.worker_memory import with_memory
+from pipelines.jobs.job import run_job
+from pipelines.join.approximate_join import ApproximateKnnJoin, recall_facts, refuse_lists
+from pipelines.join.knn_join import KnnJoin
+from pipelines.planning.join_plan import plan_join
+from pipelines.planning.worker_memory import with_memory
 from schemas import tables
 from schemas.filesystem import FileSystem
 from schemas.manifest import find_manifest, read_manifest, recipe_of

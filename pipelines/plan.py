@@ -14,10 +14,10 @@ from typing import Any
 
 from pipelines.config import Config, Data, load_config
 from pipelines.errors import ConfigError
-from pipelines.filesystem import BeamFileSystem
-from pipelines.plan_speeds import built_in, kept, logged, probed, say_speeds
+from pipelines.filesystems.filesystem import BeamFileSystem
+from pipelines.planning.plan_speeds import built_in, kept, logged, probed, say_speeds
+from pipelines.planning.run_plan import PROCESS_BYTES, Cluster, Run, Speeds, StagePlan, run_plan
 from pipelines.run_directory import RunDirectory
-from pipelines.run_plan import PROCESS_BYTES, Cluster, Run, Speeds, StagePlan, run_plan
 from pipelines.train import train_settings
 from schemas import convert
 from schemas.errors import DataError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipelines.config import Config
 from pipelines.errors import ConfigError, StoreError
-from pipelines.filesystem import BeamFileSystem, scheme_of
+from pipelines.filesystems.filesystem import BeamFileSystem, scheme_of
 from schemas.tables import REFIT
 
 _FS = BeamFileSystem()

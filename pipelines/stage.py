@@ -14,10 +14,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import log
 from pipelines.config import Config
-from pipelines.dataset_writer import DatasetPlan, is_current
-from pipelines.filesystem import BeamFileSystem
-from pipelines.job import in_process, run_job, template_of
-from pipelines.memory import watched_peak
+from pipelines.datasets.dataset_writer import DatasetPlan, is_current
+from pipelines.filesystems.filesystem import BeamFileSystem
+from pipelines.jobs.job import in_process, run_job, template_of
+from pipelines.jobs.memory import watched_peak
 from pipelines.run_directory import Lane, RunDirectory
 from schemas.errors import DataError
 from schemas.filesystem import read_bytes

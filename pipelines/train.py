@@ -26,20 +26,20 @@ from awe_core.kernels.kernel import KernelName
 from awe_core.model import Model, automatic_dimension
 from awe_core.training.trainer import Progress, Trained, TrainSettings, train
 from pipelines import log
-from pipelines.baselines import fit_baseline
-from pipelines.checkpoints import DiskCheckpoints
 from pipelines.config import LINEAR, Config
+from pipelines.datasets.example_blocks import DatasetBlocks
+from pipelines.datasets.models import is_trained, load_model, model_facts, model_file, model_tensors
 from pipelines.errors import ConfigError
-from pipelines.example_blocks import DatasetBlocks
-from pipelines.fold_training import train_folds
-from pipelines.interruption import deferred_signals
-from pipelines.memory import Memory, held_beside_examples
-from pipelines.models import is_trained, load_model, model_facts, model_file, model_tensors
-from pipelines.origin import Origin, begin_with, find_origin
-from pipelines.pair_matrix import find_pairs
-from pipelines.progress import shown
+from pipelines.folds.training import train_folds
+from pipelines.jobs.memory import Memory, held_beside_examples
+from pipelines.jobs.progress import shown
 from pipelines.run_directory import Lane
 from pipelines.stage import Context, spent, timed
+from pipelines.training.baselines import fit_baseline
+from pipelines.training.checkpoints import DiskCheckpoints
+from pipelines.training.interruption import deferred_signals
+from pipelines.training.origin import Origin, begin_with, find_origin
+from pipelines.training.pair_matrix import find_pairs
 from schemas.errors import DataError
 from schemas.manifest import Manifest, read_manifest, recipe_of
 from schemas.model_file import ModelFile, find_model, write_model

@@ -31,13 +31,13 @@ from awe_core.arrangement import hash_key
 from awe_core.metrics import cutoffs
 from pipelines import annotate, evaluate, ingest, log, train
 from pipelines.config import Config
+from pipelines.datasets.models import model_file
 from pipelines.errors import ConfigError, DataError
-from pipelines.models import model_file
 from pipelines.results_table import read_results
 from pipelines.run_directory import Lane, RunDirectory
-from pipelines.search_space import AWE, WSABIE, Range, Space, Values, ends, flat, holds
 from pipelines.stage import Context
-from pipelines.trials import State, Trial, Trials
+from pipelines.tuning.search_space import AWE, WSABIE, Range, Space, Values, ends, flat, holds
+from pipelines.tuning.trials import State, Trial, Trials
 from pipelines.whole_run import train_iteration
 from schemas.manifest import find_manifest
 from schemas.model_file import MODEL

@@ -10,9 +10,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines import affinity, annotate, embed, evaluate, ingest, log, results_table, train
 from pipelines.config import Config, load_config, parse_overrides
 from pipelines.errors import ConfigError
-from pipelines.existing_run import ExistingRun
-from pipelines.filesystem import BeamFileSystem
-from pipelines.job import pipeline_options
+from pipelines.filesystems.filesystem import BeamFileSystem
+from pipelines.jobs.job import pipeline_options
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report import over_seeds, page
 from pipelines.run_directory import Lane, RunDirectory
 from pipelines.stage import Context

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipelines import cli
+from pipelines.command_line import cli
 from pipelines.config import Config
 
 ROOT = Path(__file__).parents[1]

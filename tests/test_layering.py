@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,31 @@ def test_stages_meet_through_manifests_and_never_import_one_another(stage: str) 
     others = {f"pipelines.{other}" for other in STAGES if other != stage}
     wrong = [name for name in imported(ROOT / "pipelines" / f"{stage}.py") if ".".join(name.split(".")[:2]) in others]
     assert wrong == []
+
+
+def rooms(package: str, root: Path = ROOT) -> dict[str, set[str]]:
+    """Every folder of a package, and every module beside them, with the others that it imports."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((root / package).rglob("*.py")):
+        room = path.relative_to(root).with_suffix("").parts[1]
+        others = {name.split(".")[1] for name in imported(path, root) if name.startswith(f"{package}.")}
+        found.setdefault(room, set()).update(others - {room})
+    return found
+
+
+@pytest.mark.parametrize("package", sorted(PROJECT))
+def test_no_folder_is_above_and_below_another(package: str) -> None:
+    TopologicalSorter(rooms(package)).prepare()  # raises CycleError with the circle
+
+
+def test_a_circle_of_folders_is_seen(tmp_path: Path) -> None:
+    for name, text in {"a/b.py": "from p.c import x\n", "a/d.py": "", "c.py": "import p.a.d\n"}.items():
+        path = tmp_path / "p" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert rooms("p", tmp_path) == {"a": {"c"}, "c": {"a"}}
+    with pytest.raises(CycleError):
+        TopologicalSorter(rooms("p", tmp_path)).prepare()
 
 
 @pytest.mark.parametrize("folder", sorted(PROJECT))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pipelines.cli import main
+from pipelines.command_line.cli import main
 
 if __name__ == "__main__":
     main([os.environ["AWE_STAGE"], *sys.argv[1:]])

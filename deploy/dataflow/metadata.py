@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from pipelines.cli import cli
-from pipelines.option_types import Bytes
+from pipelines.command_line.cli import cli
+from pipelines.command_line.option_types import Bytes
 
 STAGES = ("ingest", "embed", "affinity", "annotate", "evaluate", "knn")
 """The commands that are one Beam job each."""

@@ -28,7 +28,7 @@ import click
 import psutil
 
 _HERE = Path(__file__).parent
-_CONFIGURATIONS = (_HERE / "flink-conf.yaml", _HERE.parents[1] / "pipelines" / "flink" / "flink-conf.yaml")
+_CONFIGURATIONS = (_HERE / "flink-conf.yaml", _HERE.parents[1] / "pipelines/jobs/flink/flink-conf.yaml")
 """Of the cluster, and of every job server that runs our jobs: the one here reads the cluster's."""
 _JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 _TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"

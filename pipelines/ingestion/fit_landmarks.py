@@ -13,15 +13,15 @@ import numpy as np
 from awe_core.arrangement import block_slices
 from awe_core.landmarks import Landmarks, in_sample
 from awe_core.scaling import Columns, scaled
-from pipelines import counters
 from pipelines.config import Data
-from pipelines.dataset_writer import DatasetPlan
+from pipelines.datasets.dataset_writer import DatasetPlan
+from pipelines.datasets.landmarks import write_landmarks
 from pipelines.ingestion.example_rows import ExampleRows
 from pipelines.ingestion.read_rows import PartKey
 from pipelines.ingestion.survey import Plan
 from pipelines.ingestion.user_rows import TRAIN
 from pipelines.ingestion.write_parts import joined_part
-from pipelines.landmarks import write_landmarks
+from pipelines.jobs import counters
 from schemas.errors import DataError
 from schemas.filesystem import FileSystem
 from schemas.parts import Part

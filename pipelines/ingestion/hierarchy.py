@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.errors import ConfigError, DataError
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.formats.text import numbered_lines
 from pipelines.ingestion.raw_files import reading
 

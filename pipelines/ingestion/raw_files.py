@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from pipelines.config import Config, Paths, resolve
 from pipelines.errors import ConfigError, DataError
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.formats import arff, digits
 from pipelines.formats.detect import HEAD_BYTES, detect
 from pipelines.formats.registry import INTERACTIONS

@@ -13,8 +13,7 @@ from apache_beam.pvalue import TaggedOutput
 from numpy.typing import NDArray
 
 from awe_core.arrangement import part_of
-from pipelines import counters
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.formats.registry import READERS
 from pipelines.formats.rows import InteractionBlock, RawBlock, Reject, objects, screened
 from pipelines.ingestion import vocabulary
@@ -25,6 +24,7 @@ from pipelines.ingestion.splits import SplitRule
 from pipelines.ingestion.survey import Plan, implicit_ids, survey_from_json, survey_path
 from pipelines.ingestion.user_rows import NO_ITEM, REFIT, Pairs, UserRows
 from pipelines.ingestion.vocabulary import Vocabulary
+from pipelines.jobs import counters
 from schemas.filesystem import read_bytes
 
 REJECTS, TALLY = "rejects", "tally"

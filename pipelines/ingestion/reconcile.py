@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines import counters
 from pipelines.errors import DataError
 from pipelines.formats.rows import Reject
 from pipelines.ingestion.splits import no_row
 from pipelines.ingestion.survey import Plan
+from pipelines.jobs import counters
 from schemas.tables import SPLITS
 
 

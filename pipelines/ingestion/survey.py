@@ -15,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.arrangement import part_count
-from pipelines import counters
 from pipelines.config import Config
 from pipelines.errors import DataError
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.formats.registry import READERS
 from pipelines.formats.rows import LARGEST_INT32, Survey, Values, distinct, objects
 from pipelines.ingestion import vocabulary
 from pipelines.ingestion.raw_files import RawFile, opened
 from pipelines.ingestion.splits import SplitRule, no_row
 from pipelines.ingestion.vocabulary import Vocabulary
+from pipelines.jobs import counters
 from schemas import tables
 from schemas.filesystem import FileSystem, read_bytes
 

@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.formats.rows import Survey, Values, distinct, integers_if_all
-from pipelines.process_cache import ProcessCache
+from pipelines.jobs.process_cache import ProcessCache
 from schemas.filesystem import FileSystem, read_bytes
 
 _LISTS = ProcessCache["Vocabulary"](4)

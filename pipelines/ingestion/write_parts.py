@@ -12,10 +12,10 @@ import scipy.sparse as sp
 from apache_beam.pvalue import TaggedOutput
 
 from awe_core.scaling import Columns, Moments, Scale, combined, moments_of, prepared
-from pipelines import counters
 from pipelines.config import Config
-from pipelines.dataset_writer import DatasetPlan
-from pipelines.filesystem import BeamFileSystem
+from pipelines.datasets.dataset_writer import DatasetPlan
+from pipelines.datasets.landmarks import load_landmarks
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.formats.rows import Reject, objects, reject
 from pipelines.ingestion import vocabulary
 from pipelines.ingestion.example_rows import ExampleRows, Lists, arranged, tables_of
@@ -24,7 +24,7 @@ from pipelines.ingestion.read_rows import TALLY, PartKey, rejects_tagged
 from pipelines.ingestion.reconcile import Tally, place
 from pipelines.ingestion.survey import Plan
 from pipelines.ingestion.user_rows import REFIT, TRAIN
-from pipelines.landmarks import load_landmarks
+from pipelines.jobs import counters
 from schemas import tables
 from schemas.parts import Part, PartWriter
 

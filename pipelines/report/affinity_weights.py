@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.rows import entry_positions, row_of_entry
-from pipelines.existing_run import ExistingRun
-from pipelines.models import model_file
+from pipelines.datasets.models import model_file
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report.chart import Axis, Chart, histogram
 from pipelines.report.shown_split import ShownSplit
 from schemas import convert

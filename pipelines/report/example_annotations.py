@@ -10,8 +10,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from pipelines.example_blocks import same_ids
-from pipelines.existing_run import ExistingRun
+from pipelines.datasets.example_blocks import same_ids
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report import look
 from pipelines.report.shown_split import ShownSplit
 from pipelines.report.thumbnails import thumbnails

@@ -11,8 +11,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from pipelines.existing_run import ExistingRun
-from pipelines.labels import Labels
+from pipelines.datasets.labels import Labels
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report.formatting import short
 from pipelines.report.shown_split import ShownSplit
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.existing_run import ExistingRun
-from pipelines.nearest import LabelSpace
+from pipelines.questions.existing_run import ExistingRun
+from pipelines.questions.nearest import LabelSpace
 
 _LABELS, _NEAR = 100, 10
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from pipelines.errors import DataError
-from pipelines.existing_run import ExistingRun
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report import look, overview, page, results
 from pipelines.report.results import Row
 from pipelines.results_table import read_results, summary_of

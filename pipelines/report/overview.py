@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.existing_run import ExistingRun
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report import look
 from pipelines.report.formatting import count, number
 from pipelines.report.results import Row, mean_and_spread, rows_by_split

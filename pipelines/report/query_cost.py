@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.existing_run import ExistingRun
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report import look
 from pipelines.report.chart import Axis, Series, scatter
 from pipelines.report.formatting import number

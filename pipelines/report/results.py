@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from pipelines.existing_run import ExistingRun
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report import look
 from pipelines.report.chart import Axis, Chart, Series, curves
 from pipelines.report.formatting import percent

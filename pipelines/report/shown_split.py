@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipelines.existing_run import ExistingRun
+from pipelines.datasets.stored_dataset import StoredDataset
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report.results import rows_by_split
 from pipelines.run_directory import Lane
-from pipelines.stored_dataset import StoredDataset
 from schemas.manifest import read_manifest
 from schemas.parts import PartReader
 

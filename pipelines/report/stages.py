@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.existing_run import ExistingRun
-from pipelines.model_report import read_history
+from pipelines.questions.existing_run import ExistingRun
+from pipelines.questions.model_report import read_history
 from pipelines.report.chart import bars
 from pipelines.report.formatting import duration
 from pipelines.run_directory import Lane

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.existing_run import ExistingRun
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report.shown_split import ShownSplit
 from schemas import convert
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.existing_run import ExistingRun
-from pipelines.model_report import read_history
-from pipelines.models import model_file
+from pipelines.datasets.models import model_file
+from pipelines.questions.existing_run import ExistingRun
+from pipelines.questions.model_report import read_history
 from pipelines.report import look
 from pipelines.report.chart import Axis, Chart, Series, curves
 from pipelines.run_directory import Lane

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import inference, processes
-from pipelines import cli
+from pipelines.command_line import cli
 
 
 @pytest.fixture(scope="module")

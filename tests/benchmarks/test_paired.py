@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.paired import paired
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from schemas import tables
 from schemas.manifest import Manifest, commit, launch
 from schemas.parts import PartWriter

@@ -19,7 +19,7 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 
 from deploy.flink.cluster import free_port
-from pipelines.run_plan import PROCESS_BYTES
+from pipelines.planning.run_plan import PROCESS_BYTES
 from tests.end_to_end.runs import DIGITS, awe, environment, metrics, parts
 
 pytestmark = pytest.mark.timeout(900)
@@ -38,7 +38,9 @@ STEPS = {
 }
 """Of every template a step that does the stage's work; it has to show what it works on."""
 
-TRANSLATE = "import json, sys; from pipelines.cli import main; [main(one) for one in json.loads(sys.argv[1])]"
+TRANSLATE = (
+    "import json, sys; from pipelines.command_line.cli import main; [main(one) for one in json.loads(sys.argv[1])]"
+)
 """In one process: Beam looks for credentials for 25 seconds in each, whatever --no_auth says."""
 
 

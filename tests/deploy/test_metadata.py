@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.dataflow.metadata import FOLDER, STAGES, metadata
-from pipelines.cli import cli
+from pipelines.command_line.cli import cli
 
 
 def kept(stage: str) -> dict[str, Any]:

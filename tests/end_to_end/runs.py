@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipelines.cli import main
+from pipelines.command_line.cli import main
 
 CUT = ("--data.rows_per_part=80", "--data.block_rows=32")
 """1,797 digits become some 24 parts of about three blocks: more parts of train than there are shards in any test."""
@@ -29,7 +29,7 @@ DIGITS = ("--data.format=digits", *CUT, "--train.D=8", "--train.batch=64", "--tr
 
 # Commands are forked from one process that has Beam imported, which takes more than two seconds a time.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["pipelines.cli"])
+_PROCESSES.set_forkserver_preload(["pipelines.command_line.cli"])
 
 
 def awe(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli, progress
+from pipelines.command_line import cli
+from pipelines.jobs import progress
 from tests.end_to_end.runs import DIGITS, awe, metrics
 
 METHODS = "['popularity','knn','ridge','one-vs-rest','pamir','wsabie','awe']"

@@ -16,8 +16,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from awe_core import metrics as kernel
 from awe_core.estimator import AffinityWeightedEmbedding
-from pipelines.example_blocks import read_examples
-from pipelines.filesystem import BeamFileSystem
+from pipelines.datasets.example_blocks import read_examples
+from pipelines.filesystems.filesystem import BeamFileSystem
 from schemas.manifest import MANIFEST, Manifest, find_manifest
 from schemas.parts import PartReader, PartWriter
 from tests.end_to_end.runs import DIGITS, awe, counters, metrics, models, parts

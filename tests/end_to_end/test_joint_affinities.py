@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from awe_core.affinities.joint_kinds import joint_named
-from pipelines.filesystem import BeamFileSystem
-from pipelines.models import WARM, load_model, model_file
+from pipelines.datasets.models import WARM, load_model, model_file
+from pipelines.filesystems.filesystem import BeamFileSystem
 from tests.end_to_end.runs import DIGITS, awe, metrics, parts
 from tests.end_to_end.test_kinds_of_data import interactions
 

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from awe_core.estimator import AffinityWeightedEmbedding
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from schemas.manifest import MANIFEST
 from tests.end_to_end.runs import DIGITS, awe, models, parts
 from tests.end_to_end.test_invariance import ONE_WORKER, _examples

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import cli
+from pipelines.command_line import cli
 from tests.end_to_end.runs import DIGITS, metrics, parts
 
 

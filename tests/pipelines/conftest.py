@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import cli
+from pipelines.command_line import cli
 
 Awe = Callable[..., int]
 

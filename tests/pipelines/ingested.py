@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from pipelines import ingest
 from pipelines.config import Config
-from pipelines.filesystem import BeamFileSystem
-from pipelines.job import pipeline_options
+from pipelines.filesystems.filesystem import BeamFileSystem
+from pipelines.jobs.job import pipeline_options
 from pipelines.run_directory import RunDirectory
 from pipelines.stage import Context
 from schemas.manifest import Manifest, read_manifest

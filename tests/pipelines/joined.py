@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from awe_core.neighbours import Neighbours
-from pipelines.filesystem import BeamFileSystem
-from pipelines.neighbour_dataset import NeighbourDataset
+from pipelines.datasets.neighbour_dataset import NeighbourDataset
+from pipelines.filesystems.filesystem import BeamFileSystem
 from schemas import convert, tables
 from schemas.manifest import MANIFEST, Manifest, read_manifest
 from schemas.parts import PartReader, PartWriter

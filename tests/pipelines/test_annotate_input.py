@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import cli
+from pipelines.command_line import cli
 from schemas.manifest import MANIFEST
 from tests.pipelines.conftest import HOSTILE, made, write_rows
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors
 
-from pipelines import cli
+from pipelines.command_line import cli
 from tests.pipelines.conftest import HOSTILE, write_rows
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")

@@ -17,8 +17,8 @@ from apache_beam.testing.util import assert_that
 
 from pipelines.errors import ConfigError
 from pipelines.inference import AnnotatorHandler, stacked
-from pipelines.job import make_runner, pipeline_options
-from pipelines.loaded_run import load
+from pipelines.jobs.job import make_runner, pipeline_options
+from pipelines.questions.loaded_run import load
 from tests.pipelines.conftest import HOSTILE
 
 PAGE = Path(__file__).parents[2] / "docs" / "beam.md"

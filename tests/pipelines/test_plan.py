@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runners import RUNNERS
+from pipelines.jobs.runners import RUNNERS
 from tests.end_to_end.runs import DIGITS, awe
 
 STAGES = ["ingest", "train", "embed", "affinity", "annotate", "evaluate"]

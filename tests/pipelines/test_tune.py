@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from pipelines import cli, tune
+from pipelines import tune
+from pipelines.command_line import cli
 from pipelines.config import Config, load_config
 from pipelines.errors import DataError
-from pipelines.filesystem import BeamFileSystem
-from pipelines.job import pipeline_options
+from pipelines.filesystems.filesystem import BeamFileSystem
+from pipelines.jobs.job import pipeline_options
 from pipelines.results_table import row_fingerprint
 from pipelines.run_directory import RunDirectory
-from pipelines.search_space import Range, Space
 from pipelines.stage import Context
-from pipelines.trials import Trial, Trials
+from pipelines.tuning.search_space import Range, Space
+from pipelines.tuning.trials import Trial, Trials
 from tests.end_to_end.runs import DIGITS, models
 
 FS = BeamFileSystem()

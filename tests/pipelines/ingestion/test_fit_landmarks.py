@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from awe_core.arrangement import hash_fractions
 from awe_core.landmarks import Landmarks
 from awe_core.scaling import moments_of, prepared, scaled
-from pipelines import cli
+from pipelines.command_line import cli
 from pipelines.errors import DataError
 from tests.pipelines import ingested
 from tests.pipelines.conftest import made, write_rows

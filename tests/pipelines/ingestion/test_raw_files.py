@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.config import Config
 from pipelines.errors import ConfigError, DataError
-from pipelines.filesystem import BeamFileSystem
+from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.ingestion.raw_files import RawFile, find_files, opened, reading
 from tests.pipelines.ingested import write
 

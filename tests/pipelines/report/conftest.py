@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import cli
+from pipelines.command_line import cli
 from tests.pipelines.conftest import made, write_rows
 
 HOSTILE = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli
+from pipelines.command_line import cli
 from tests.pipelines.report.browser import CHROMIUM, DRIVER, chromium
 from tests.pipelines.report.conftest import results
 from tests.pipelines.report.test_page import Reader, read

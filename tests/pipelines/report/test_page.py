@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import cli
-from pipelines.existing_run import ExistingRun
+from pipelines.command_line import cli
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report.formatting import readable
 from pipelines.report.page import SECTIONS, page
 from tests.pipelines.report.conftest import HOSTILE

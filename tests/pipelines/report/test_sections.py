@@ -16,7 +16,7 @@ import safetensors.numpy
 from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import cosine_similarity
 
-from pipelines.existing_run import ExistingRun
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report import (
     affinity_weights,
     example_annotations,

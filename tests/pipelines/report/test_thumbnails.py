@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.existing_run import ExistingRun
+from pipelines.questions.existing_run import ExistingRun
 from pipelines.report.shown_split import ShownSplit
 from pipelines.report.thumbnails import _grey, png, thumbnails
 

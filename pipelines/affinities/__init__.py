@@ -1,0 +1,1 @@
+"""G as Beam jobs: from neighbours, and from the leaves of clusters."""

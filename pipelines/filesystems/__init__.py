@@ -1,0 +1,1 @@
+"""The datasets' filesystem: folders of this machine, buckets, and whatever Beam knows."""

@@ -1,0 +1,64 @@
+"""The datasets' filesystem over Beam's: gs://, hdfs:// and what else it knows; imported by who has such a path."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from typing import BinaryIO, cast
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from pipelines.filesystems.scratch import ScratchDraft
+
+_MIME = "application/octet-stream"
+
+
+def open_decompressed(path: str) -> BinaryIO:
+    """Open any path for reading, decompressed where its name says that it is compressed (.gz, .bz2, .zst …)."""
+    return cast(BinaryIO, FileSystems.open(path, _MIME, CompressionTypes.AUTO))
+
+
+class BeamStores:
+    """`schemas.filesystem.FileSystem` over Beam's FileSystems."""
+
+    def join(self, directory: str, *names: str) -> str:
+        return FileSystems.join(directory, *names)
+
+    def open(self, path: str) -> BinaryIO:
+        if not self.exists(path):  # stores answer a missing object with errors of their own
+            raise FileNotFoundError(path)
+        return cast(BinaryIO, FileSystems.open(path, _MIME, CompressionTypes.UNCOMPRESSED))
+
+    def draft(self, directory: str) -> ScratchDraft:
+        return ScratchDraft(_send)
+
+    def put(self, path: str, content: bytes) -> None:
+        with FileSystems.create(path, _MIME, CompressionTypes.UNCOMPRESSED) as file:
+            file.write(content)
+
+    def exists(self, path: str) -> bool:
+        return bool(FileSystems.exists(path))
+
+    def names(self, directory: str) -> list[str]:
+        prefix = self.join(directory, "")
+        found = FileSystems.match([self.join(directory, "*")])[0].metadata_list
+        below = [each.path[len(prefix) :] for each in found]
+        return sorted(name for name in below if "/" not in name)
+
+    def delete(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            if self.exists(path):
+                try:
+                    FileSystems.delete([path])
+                except BeamIOError:
+                    if self.exists(path):  # another attempt may have removed it first
+                        raise
+
+
+def _send(scratch: str, path: str) -> None:
+    with (
+        open(scratch, "rb") as source,
+        FileSystems.create(path, _MIME, CompressionTypes.UNCOMPRESSED) as target,
+    ):
+        shutil.copyfileobj(source, target, 1 << 20)

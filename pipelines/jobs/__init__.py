@@ -1,0 +1,1 @@
+"""Beam jobs: launched, watched, counted, and what their processes hold."""

@@ -1,0 +1,1 @@
+"""The sharded k-nearest-neighbour join on Beam, exact and by lists."""

@@ -1,0 +1,1 @@
+"""A run that stands, asked: its models, labels and vectors, and the annotation of new rows."""

@@ -1,0 +1,1 @@
+"""What `awe tune` searches, and what it keeps of its trials."""

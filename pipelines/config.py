@@ -120,6 +120,9 @@ class Train(Section):
     epochs: Positive = Field(50, description="epochs at the most")
     min_epochs: Positive = Field(1, description="epochs at the least, whatever the patience")
     patience: Positive = Field(5, description="epochs without a better validation P@1 before it stops")
+    validation_rows: Positive | None = Field(
+        None, description="rows of validation that P@1 is computed of after an epoch, by hash; all where not given"
+    )
     schedule: Schedule = Field("constant", description="how the learning rate goes on over the epochs")
     checkpoint_minutes: float = Field(
         10.0, gt=0, allow_inf_nan=False, description="minutes after which a checkpoint is kept within an epoch too"

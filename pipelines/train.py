@@ -75,6 +75,7 @@ def train_settings(
         batch=section.batch,
         epochs=section.epochs if selected is None else int(selected["best_epoch"]),
         patience=section.patience,
+        validation_rows=section.validation_rows,
         warm_start=section.warm_start if iteration else section.init_from is not None,
         warm_rate=warm_rate,
         offset=config.affinity.offset if iteration and config.affinity.joint is None else 0.0,

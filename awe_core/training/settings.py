@@ -47,6 +47,8 @@ class TrainSettings:
     epochs : the most epochs; exactly so many without a validation set.
     min_epochs : epochs before which patience does not end the training.
     patience : epochs without a better validation P@1 after which training stops.
+    validation_rows : the first rows of validation alone are looked at after an epoch; None for all. Rows lie in the
+        order of a hash, so that the first are a random sample.
     warm_start : with an affinity, go on from the previous iteration's model.
     warm_rate : factor on the learning rate of a warm start, the first that is tried: `awe_core.training.trainer.train`.
     offset : c where there is an affinity; "learnt" starts at 0, or at the offset of the model that is gone on from.
@@ -86,9 +88,20 @@ class TrainSettings:
     affinity: Joint | None = None
     kernel: KernelName | Literal["auto"] = "auto"
     threads: int | None = None
+    validation_rows: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("D", "batch", "epochs", "patience", "min_epochs", "top_k", "horizon", "threads"):
+        for name in (
+            "D",
+            "batch",
+            "epochs",
+            "patience",
+            "min_epochs",
+            "top_k",
+            "horizon",
+            "threads",
+            "validation_rows",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"train.{name} must be 1 or more, not {value}")
@@ -129,8 +142,12 @@ class TrainSettings:
         return resolved_kernel(self.kernel)
 
     def what_decides(self) -> dict[str, Any]:
-        """All that a model depends on, by name: everything but `threads`, with the kernel resolved."""
-        left_out = ("threads", "affinity") if self.affinity is None else ("threads",)
+        """All that a model depends on, by name: everything but `threads`, with the kernel resolved.
+
+        An affinity and `validation_rows` are named where they are given.
+        """
+        given = ("affinity", "validation_rows")
+        left_out = ("threads", *(name for name in given if getattr(self, name) is None))
         kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
         if self.affinity is not None:
             kept["affinity"] = self.affinity.described()

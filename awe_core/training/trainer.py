@@ -224,8 +224,8 @@ class _School:
             self.history.append(EpochRecord(0, None, 0, 0, 0, 0, 0, before, offset, 0.0))
 
     def _precision_at_1(self, validation: BlockSource) -> float:
-        course = self._course
-        return precision_at_1(validation, course.model(), self._gate, self._workers, course.save_while_examined)
+        course, rows = self._course, self._settings.validation_rows
+        return precision_at_1(validation, course.model(), self._gate, self._workers, course.save_while_examined, rows)
 
     def train(self) -> Trained:
         """Run epochs until the last, or until validation has stopped getting better."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from awe_core.arranged import take
 from awe_core.examples import Block, BlockSource
 from awe_core.gate import Gate
 from awe_core.model import Model
@@ -33,8 +35,9 @@ def precision_at_1(
     gate: Gate | None,
     workers: Workers | None = None,
     after_block: Callable[[], None] = lambda: None,
+    rows: int | None = None,
 ) -> float:
-    """P@1: the share of the examples with labels whose best label is a true one.
+    """P@1: the share of the examples with labels whose best label is a true one; of the first `rows` rows, or of all.
 
     Ties go to the smaller label id; `seen` is never ranked; with a gate without bias only candidates are, and an
     example without any counts as a miss. One block at a time, its scores in tiles of 4 MB a thread; `after_block` is
@@ -46,8 +49,7 @@ def precision_at_1(
         An embedding is not finite.
     """
     hits, scored = 0, 0
-    for index in range(len(source.rows_of_block)):
-        block = source[index]
+    for block in _first_blocks(source, rows):
         has_labels = np.diff(block.labels.indptr) > 0
         best = best_labels(block, model, gate, workers)
         ranked = np.flatnonzero(best >= 0)
@@ -55,6 +57,16 @@ def precision_at_1(
         scored += int(np.count_nonzero(has_labels))
         after_block()
     return hits / scored if scored else math.nan
+
+
+def _first_blocks(source: BlockSource, rows: int | None) -> Iterator[Block]:
+    """The blocks that hold the first rows, the last of them cut to what is left of it."""
+    starts = np.cumsum([0, *source.rows_of_block]).tolist()
+    for index, (start, stop) in enumerate(pairwise(starts)):
+        if rows is not None and start >= rows:
+            return
+        block = source[index]
+        yield block if rows is None or stop <= rows else take(block, np.arange(rows - start))
 
 
 def best_labels(block: Block, model: Model, gate: Gate | None, workers: Workers | None = None) -> NDArray[np.intp]:

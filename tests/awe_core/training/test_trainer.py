@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from awe_core.arranged import take
 from awe_core.gate import Gate, affinity_scale
 from awe_core.model import Model, initial_model
 from awe_core.training import course, optimisers, trainer
@@ -407,6 +408,24 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_training():
     assert precision_at_1(validation, trained.model, None) == max(curve)
 
 
+def test_the_first_rows_of_validation_decide_where_they_are_asked_for():
+    source, validation = some_blocks()
+    first = InMemory([take(validation[0], np.arange(9))])
+    settings = replace(SETTINGS, epochs=12, learning_rate=0.02)
+    whole, some, alone, all_of_it = (
+        train(source, examined, 5, 5, replace(settings, validation_rows=rows), seed=0)
+        for examined, rows in ((validation, None), (validation, 9), (first, None), (validation, 999))
+    )
+    assert told(some.history) == told(alone.history) != told(whole.history) == told(all_of_it.history)
+    assert parameters(some.model) == parameters(alone.model)
+    assert parameters(all_of_it.model) == parameters(whole.model)
+
+
+def test_a_model_of_all_of_validation_is_called_as_before_and_one_of_some_is_another():
+    assert "validation_rows" not in SETTINGS.what_decides()
+    assert replace(SETTINGS, validation_rows=9).what_decides() == {**SETTINGS.what_decides(), "validation_rows": 9}
+
+
 def test_without_validation_all_epochs_are_run_and_the_last_is_kept():
     source, validation = some_blocks()
     trained = train(source, None, 5, 5, replace(SETTINGS, epochs=4), seed=0)
@@ -578,6 +597,7 @@ def test_a_gate_needs_an_affinity():
         ("learning_rate", math.nan), ("learning_rate", math.inf), ("margin", 0.0), ("warm_rate", 0.0),
         ("optimiser", "adam"), ("sampler", "all"), ("offset", math.nan), ("min_epochs", 0), ("schedule", "steps"),
         ("alpha", "1"), ("top_k", 0), ("similarity", "cosine"), ("kernel", "cython"), ("threads", 0),
+        ("validation_rows", 0),
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(name, value):

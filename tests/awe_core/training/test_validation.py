@@ -13,6 +13,19 @@ from awe_core.training import validation
 from awe_core.training.validation import best_labels, precision_at_1
 from tests.awe_core.blocks import InMemory, block
 
+
+class Read(InMemory):
+    """Blocks that say which of them were read."""
+
+    def __init__(self, blocks):
+        super().__init__(blocks)
+        self.read = []
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return super().__getitem__(index)
+
+
 # Ux = x and V = the identity with a twin of label 0: f(x, y) = x_y, and labels 0 and 3 tie.
 MODEL = Model(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], offset=1.0)
 
@@ -63,6 +76,18 @@ def test_the_share_is_of_the_examples_that_have_labels():
     x = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
     blocks = InMemory([block(x, [[0], [2], []], 4), block(x, [[0, 3], [0], [2]], 4)])
     assert precision_at_1(blocks, MODEL, None) == 3 / 5
+
+
+@pytest.mark.parametrize("rows", range(1, 9))
+def test_the_first_rows_are_looked_at_and_no_block_behind_them_is_read(rows):
+    """Blocks of 3, 0 and 4 rows: a cut in a block, at its end, and beyond the last."""
+    labels = [[1], [], [3], [2], [0, 1], [], [3]]
+    x = np.random.default_rng(0).normal(size=(7, 3))
+    cuts = [slice(0, 3), slice(3, 3), slice(3, 7)]
+    blocks = Read([block(x[cut], labels[cut], 4) for cut in cuts])
+    alone = InMemory([block(x[:rows], labels[:rows], 4)])
+    assert precision_at_1(blocks, MODEL, None, rows=rows) == precision_at_1(alone, MODEL, None)
+    assert blocks.read == [index for index, cut in enumerate(cuts) if cut.start < rows]
 
 
 def test_without_any_label_there_is_no_share():

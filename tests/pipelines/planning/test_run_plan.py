@@ -260,6 +260,11 @@ def test_validation_is_ranked_after_every_epoch() -> None:
     cluster, run = Cluster(1, 1, 8 * GIB), replace(CIFAR, methods=("wsabie", "awe"), iterations=0)
     with_it, without = (run_plan(replace(run, validation=rows), cluster, Speeds())[1] for rows in (5_000, 0))
     assert with_it.flops - without.flops == 25 * 5_000 * 2 * 128 * (474 + 100)
+    some, more = (
+        run_plan(replace(run, validation=5_000, validation_rows=rows), cluster, Speeds())[1] for rows in (300, 9_000)
+    )
+    assert some.flops - without.flops == 25 * 300 * 2 * 128 * (474 + 100)
+    assert more == with_it
 
 
 def test_a_trainer_of_fewer_threads_than_cores_takes_no_less_on_more_cores() -> None:

@@ -54,6 +54,7 @@ class Wsabie(LabelRanker):
     validation_fraction : of the examples, held out by hash for early stopping; 0 trains for exactly `epochs`, as does a
         data set so small that nobody is held out.
     validation_rows : of those, how many are looked at after an epoch; None for all.
+    metric : of their ranked labels, by which training stops: "p@k", "recall@k", "ndcg@k" or "map@k".
     refit : train once more, on all examples, for as many epochs as were best for those held out.
     rows_per_part, block_rows : how the pipeline would cut the data.
     random_state : an integer is the seed of all random streams; from None or a generator one is drawn.
@@ -97,6 +98,7 @@ class Wsabie(LabelRanker):
         kernel: KernelName | Literal["auto"] = "auto",
         validation_fraction: float = 0.1,
         validation_rows: int | None = None,
+        metric: str = "p@1",
         refit: bool = False,
         rows_per_part: int = 16384,
         block_rows: int = 1024,
@@ -122,6 +124,7 @@ class Wsabie(LabelRanker):
         self.kernel = kernel
         self.validation_fraction = validation_fraction
         self.validation_rows = validation_rows
+        self.metric = metric
         self.refit = refit
         self.rows_per_part = rows_per_part
         self.block_rows = block_rows
@@ -238,6 +241,7 @@ class AffinityWeightedEmbedding(LabelRanker):
     iterations : T of the last iteration; 0 is Wsabie alone.
     validation_fraction : of the examples, held out by hash for early stopping.
     validation_rows : of those, how many are looked at after an epoch; None for all.
+    metric : of their ranked labels, by which training stops: "p@k", "recall@k", "ndcg@k" or "map@k".
     refit : make all iterations once more, of all examples, with the epochs and warm rates that were best for those held
         out. Of the same rows the pipeline's is another model, as good: it walks them in another order.
     rows_per_part, block_rows : how the pipeline would cut the data.
@@ -303,6 +307,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         iterations: int = 1,
         validation_fraction: float = 0.1,
         validation_rows: int | None = None,
+        metric: str = "p@1",
         refit: bool = False,
         rows_per_part: int = 16384,
         block_rows: int = 1024,
@@ -346,6 +351,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         self.iterations = iterations
         self.validation_fraction = validation_fraction
         self.validation_rows = validation_rows
+        self.metric = metric
         self.refit = refit
         self.rows_per_part = rows_per_part
         self.block_rows = block_rows

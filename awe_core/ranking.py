@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ def rank_all(scores: NDArray[np.floating], excluded: sp.csr_matrix, k: int) -> R
     else:
         kept = scores > -np.inf
     row, label = np.nonzero(kept)
-    return _first_of_each(row, label, scores[row, label], len(scores), k)
+    return first_of_each(row, label, scores[row, label], len(scores), k)
 
 
 def rank_candidates(scores: sp.csr_matrix, excluded: sp.csr_matrix, k: int) -> Ranking:
@@ -64,12 +65,27 @@ def rank_candidates(scores: sp.csr_matrix, excluded: sp.csr_matrix, k: int) -> R
     _refuse_non_finite(scores.data)
     row = row_of_entry(scores)
     kept = entry_positions(excluded, row, scores.indices) < 0
-    return _first_of_each(row[kept], scores.indices[kept], scores.data[kept], scores.shape[0], k)
+    return first_of_each(row[kept], scores.indices[kept], scores.data[kept], scores.shape[0], k)
 
 
-def _first_of_each(
+def stacked(rankings: Sequence[Ranking]) -> Ranking:
+    """Rankings of runs of rows as one."""
+    if len(rankings) == 1:
+        return rankings[0]
+    offsets = np.cumsum([0, *(len(one.labels) for one in rankings)])
+    indptr = np.concatenate([[0], *(one.indptr[1:] + at for one, at in zip(rankings, offsets, strict=False))])
+    empty_labels, empty_scores = np.zeros(0, np.int32), np.zeros(0, np.float32)
+    return Ranking(
+        indptr.astype(np.int64),
+        np.concatenate([empty_labels, *(one.labels for one in rankings)]),
+        np.concatenate([empty_scores, *(one.scores for one in rankings)]),
+    )
+
+
+def first_of_each(
     row: NDArray[np.integer], label: NDArray[np.integer], score: NDArray[np.floating], rows: int, k: int
 ) -> Ranking:
+    """The k highest entries of every row, ties by label: entries are (row, label, score) in any order."""
     order = np.lexsort((label, -score, row))
     row, label, score = row[order], label[order], score[order]
     place = np.arange(len(row)) - np.searchsorted(row, row)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from awe_core.examples import Block, Features
 from awe_core.gate import Gate
 from awe_core.model import Model
-from awe_core.ranking import Ranking, rank_all, rank_candidates
+from awe_core.ranking import Ranking, rank_all, rank_candidates, stacked
 from awe_core.rows import row_of_entry
 
 SCORES_BYTES = 1 << 27
@@ -103,14 +103,4 @@ def affinity_of(block: Block) -> sp.csr_matrix:
 
 def _in_runs(rows: int, labels: int, rank: Callable[[slice], Ranking]) -> Ranking:
     step = max(1, SCORES_BYTES // (_BYTES_OF_SCORE * max(1, labels)))
-    runs = [rank(slice(start, min(start + step, rows))) for start in range(0, rows, step)]
-    if len(runs) == 1:
-        return runs[0]
-    offsets = np.cumsum([0, *(len(run.labels) for run in runs)])
-    indptr = np.concatenate([[0], *(run.indptr[1:] + at for run, at in zip(runs, offsets, strict=False))])
-    empty_labels, empty_scores = np.zeros(0, np.int32), np.zeros(0, np.float32)
-    return Ranking(
-        indptr.astype(np.int64),
-        np.concatenate([empty_labels, *(run.labels for run in runs)]),
-        np.concatenate([empty_scores, *(run.scores for run in runs)]),
-    )
+    return stacked([rank(slice(start, min(start + step, rows))) for start in range(0, rows, step)])

@@ -119,7 +119,10 @@ class Train(Section):
     batch: Positive = Field(512, description="pairs (x, y) of a step, evaluated at the same U and V")
     epochs: Positive = Field(50, description="epochs at the most")
     min_epochs: Positive = Field(1, description="epochs at the least, whatever the patience")
-    patience: Positive = Field(5, description="epochs without a better validation P@1 before it stops")
+    patience: Positive = Field(5, description="epochs without a better validation metric before it stops")
+    metric: str = Field(
+        "p@1", description="on validation, by which it stops and an epoch is kept: p@k, recall@k, ndcg@k or map@k"
+    )
     validation_rows: Positive | None = Field(
         None, description="rows of validation that P@1 is computed of after an epoch, by hash; all where not given"
     )

@@ -75,6 +75,7 @@ def train_settings(
         batch=section.batch,
         epochs=section.epochs if selected is None else int(selected["best_epoch"]),
         patience=section.patience,
+        metric=section.metric,
         validation_rows=section.validation_rows,
         warm_start=section.warm_start if iteration else section.init_from is not None,
         warm_rate=warm_rate,
@@ -285,6 +286,8 @@ def _write(
         log.info(f"{context.short(directory)}: larger steps lost against the start: warm_rate = {trained.warm_rate:g}")
     p_at_1 = facts["validation_p@1"]
     score = "" if p_at_1 is None else f", validation P@1 {100 * p_at_1:.2f} %"
+    if p_at_1 is not None and settings.metric != "p@1":
+        score += f", {settings.metric} {100 * facts[f'validation_{settings.metric}']:.2f} %"
     log.info(f"{context.short(directory)}: epoch {trained.best_epoch} kept{score}")
 
 

@@ -29,6 +29,7 @@ class EpochRecord:
     draws : mean draws a pair took, skipped ones included (for "pooled" and "geometric" the number expected of draws
         one by one); None for epoch 0.
     rate : learning rate.
+    validation : the metric that stops the training, on the validation set, a fraction; None without one.
     """
 
     epoch: int
@@ -44,6 +45,7 @@ class EpochRecord:
     sampler: Sampler | None = None
     draws: float | None = None
     rate: float | None = None
+    validation: float | None = None
 
 
 @dataclass(frozen=True)

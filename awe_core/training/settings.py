@@ -15,6 +15,7 @@ from awe_core.similarity import Similarity
 from awe_core.threads import available_threads
 from awe_core.training.optimisers import OptimiserName
 from awe_core.training.schedule import Schedule
+from awe_core.training.validation import length_of
 from awe_core.warp.rank_weights import Alpha
 from awe_core.warp.samplers import Sampler
 
@@ -46,7 +47,8 @@ class TrainSettings:
         step. The pooled sampler's batches are best some 2,048 pairs.
     epochs : the most epochs; exactly so many without a validation set.
     min_epochs : epochs before which patience does not end the training.
-    patience : epochs without a better validation P@1 after which training stops.
+    patience : epochs without a better validation metric after which training stops.
+    metric : of the ranked labels of validation, "p@1", "ndcg@20", …: `awe_core.training.validation.length_of`.
     validation_rows : the first rows of validation alone are looked at after an epoch; None for all. Rows lie in the
         order of a hash, so that the first are a random sample.
     warm_start : with an affinity, go on from the previous iteration's model.
@@ -88,6 +90,7 @@ class TrainSettings:
     affinity: Joint | None = None
     kernel: KernelName | Literal["auto"] = "auto"
     threads: int | None = None
+    metric: str = "p@1"
     validation_rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -115,6 +118,10 @@ class TrainSettings:
             if getattr(self, name) not in known:
                 names = ", ".join(f'"{choice}"' for choice in known)
                 raise ValueError(f"train.{name} must be one of {names}, not {getattr(self, name)!r}")
+        try:
+            length_of(self.metric)
+        except ValueError as error:
+            raise ValueError(f"train.metric {error}") from error
         if self.label_bias and (self.D < 2 or self.similarity != "dot"):
             raise ValueError(
                 "train.label_bias is one of D coordinates of a dot product: it needs train.D of 2 or more "
@@ -144,10 +151,10 @@ class TrainSettings:
     def what_decides(self) -> dict[str, Any]:
         """All that a model depends on, by name: everything but `threads`, with the kernel resolved.
 
-        An affinity and `validation_rows` are named where they are given.
+        An affinity, `validation_rows` and a metric other than P@1 are named where they are given.
         """
-        given = ("affinity", "validation_rows")
-        left_out = ("threads", *(name for name in given if getattr(self, name) is None))
+        usual = {"affinity": None, "validation_rows": None, "metric": "p@1"}
+        left_out = ("threads", *(name for name, value in usual.items() if getattr(self, name) == value))
         kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
         if self.affinity is not None:
             kept["affinity"] = self.affinity.described()

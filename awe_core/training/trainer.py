@@ -19,7 +19,7 @@ from awe_core.training.course import Course
 from awe_core.training.history import EpochRecord, Progress
 from awe_core.training.optimisers import project
 from awe_core.training.settings import TrainSettings
-from awe_core.training.validation import precision_at_1
+from awe_core.training.validation import examine
 
 _ATTEMPTS = 5
 """Of a warm start."""
@@ -63,12 +63,12 @@ def train(
 
     Without a gate f(x, y) = xᵀUᵀVy (Wsabie) and an affinity of the blocks is not looked at; with one
     f = (s·G + b)·(xᵀUᵀVy + c). With `settings.affinity` f is that of an affinity which is learnt jointly, and there is
-    no gate. Where b = 0 pairs and negatives are restricted to the candidates. An epoch visits every
-    pair once. After it the validation P@1 decides: the best epoch's model is kept (the earliest of equals), and
-    `patience` epochs without a better one end the training.
+    no gate. Where b = 0 pairs and negatives are restricted to the candidates. An epoch visits every pair once. After it
+    `settings.metric` on validation decides: the best epoch's model is kept (the earliest of equals), and `patience`
+    epochs without a better one end the training.
 
-    A warm start none of whose epochs reaches the validation P@1 of what it started from begins again from there with a
-    quarter of its rate, up to four times: the smaller the steps, the nearer it stays to a model that was better.
+    A warm start none of whose epochs reaches on validation what it started from begins again from there with a quarter
+    of its rate, up to four times: the smaller the steps, the nearer it stays to a model that was better.
 
     The model is a function of (data, settings, seed, iteration, start): random streams are keyed by epoch, block, step
     and sub-block, a step is cut into sub-blocks by its pairs alone, their gradients are added up in order, and products
@@ -220,12 +220,21 @@ class _School:
     def examine_the_start(self) -> None:
         """What the epochs of a warm start have to reach."""
         if self._validation is not None:
-            before, offset = self._precision_at_1(self._validation), self._course.offset
-            self.history.append(EpochRecord(0, None, 0, 0, 0, 0, 0, before, offset, 0.0))
+            start = EpochRecord(0, None, 0, 0, 0, 0, 0, None, self._course.offset, 0.0)
+            self.history.append(self._examined(start, self._validation))
 
-    def _precision_at_1(self, validation: BlockSource) -> float:
-        course, rows = self._course, self._settings.validation_rows
-        return precision_at_1(validation, course.model(), self._gate, self._workers, course.save_while_examined, rows)
+    def _examined(self, record: EpochRecord, validation: BlockSource) -> EpochRecord:
+        course, settings = self._course, self._settings
+        found = examine(
+            validation,
+            course.model(),
+            self._gate,
+            settings.metric,
+            settings.validation_rows,
+            self._workers,
+            course.save_while_examined,
+        )
+        return replace(record, p_at_1=found["p@1"], validation=found[settings.metric])
 
     def train(self) -> Trained:
         """Run epochs until the last, or until validation has stopped getting better."""
@@ -233,11 +242,12 @@ class _School:
         while True:
             record = course.run_epoch()
             if self._validation is not None:
-                record = replace(record, p_at_1=self._precision_at_1(self._validation))
+                record = self._examined(record, self._validation)
             self.history.append(record)
             best = self._is_best(record)
             if best:
-                self._best_epoch, self._best = record.epoch, math.inf if record.p_at_1 is None else record.p_at_1
+                self._best_epoch = record.epoch
+                self._best = math.inf if record.validation is None else record.validation
             waited = record.epoch - self._best_epoch >= settings.patience and record.epoch >= settings.min_epochs
             if record.epoch < settings.epochs and not waited:
                 course.next_epoch()
@@ -249,7 +259,7 @@ class _School:
                 return Trained(kept, self.history, self._best_epoch, self._warm_rate())
 
     def _lost_against_the_start(self) -> bool:
-        before = self.history[0].p_at_1 if self.history[0].epoch == 0 else None
+        before = self.history[0].validation if self.history[0].epoch == 0 else None
         return before is not None and self._best < before and self._attempt < _ATTEMPTS - 1
 
     def _begin_again(self, arrays: Arrays) -> None:
@@ -265,4 +275,4 @@ class _School:
         return model_of(self._keeper.best(), self._settings.similarity, self._settings.affinity)
 
     def _is_best(self, record: EpochRecord) -> bool:
-        return self._best_epoch == 0 or record.p_at_1 is None or record.p_at_1 > self._best
+        return self._best_epoch == 0 or record.validation is None or record.validation > self._best

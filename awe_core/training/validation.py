@@ -1,8 +1,9 @@
-"""P@1 on a validation set, by which a training is stopped."""
+"""What a training is stopped by: a metric of the ranked labels of a validation set."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from awe_core.arranged import take
 from awe_core.examples import Block, BlockSource
 from awe_core.gate import Gate
+from awe_core.metrics import add, sums
 from awe_core.model import Model
+from awe_core.ranking import Ranking, first_of_each, stacked
 from awe_core.rows import entry_positions, row_of_entry, runs
 from awe_core.similarity import all_similarities
 from awe_core.threads import Workers
@@ -28,35 +31,49 @@ _MOST_GATHERED = 2**22
 Scores = Callable[[slice, slice], NDArray[np.float32]]
 """f of some rows of a block and some labels: [rows, labels]."""
 
+_METRIC = re.compile(r"(?:p|recall|ndcg|map)@([1-9][0-9]{0,3})")
 
-def precision_at_1(
+
+def length_of(metric: str) -> int:
+    """k of a metric: "p@k", "recall@k", "ndcg@k" or "map@k" of `awe_core.metrics.sums`, k up to 9,999.
+
+    Raises ValueError where it is none.
+    """
+    named = _METRIC.fullmatch(metric)
+    if named is None:
+        raise ValueError(f'must be p@k, recall@k, ndcg@k or map@k, "ndcg@20" say, not {metric!r}')
+    return int(named[1])
+
+
+def examine(
     source: BlockSource,
     model: Model,
     gate: Gate | None,
+    metric: str = "p@1",
+    rows: int | None = None,
     workers: Workers | None = None,
     after_block: Callable[[], None] = lambda: None,
-    rows: int | None = None,
-) -> float:
-    """P@1: the share of the examples with labels whose best label is a true one; of the first `rows` rows, or of all.
+) -> dict[str, float]:
+    """P@1 and `metric` of the ranked labels, means over the examples with labels: of the first `rows` rows, or of all.
 
     Ties go to the smaller label id; `seen` is never ranked; with a gate without bias only candidates are, and an
-    example without any counts as a miss. One block at a time, its scores in tiles of 4 MB a thread; `after_block` is
-    called after each.
+    example without any has an empty list. NaN where no example has labels. One block at a time, its scores in tiles of
+    4 MB a thread; `after_block` is called after each.
 
     Raises
     ------
     FloatingPointError
-        An embedding is not finite.
+        A score is not finite.
     """
-    hits, scored = 0, 0
+    k, named = length_of(metric), list(dict.fromkeys(["p@1", metric]))
+    found = [dict.fromkeys([*named, "scored"], 0.0)]
     for block in _first_blocks(source, rows):
-        has_labels = np.diff(block.labels.indptr) > 0
-        best = best_labels(block, model, gate, workers)
-        ranked = np.flatnonzero(best >= 0)
-        hits += int(np.count_nonzero(entry_positions(block.labels, ranked, best[ranked]) >= 0))
-        scored += int(np.count_nonzero(has_labels))
+        ranking = rank_labels(block, model, gate, k, workers)
+        measured = sums(ranking, block.labels, block.seen, None, k)
+        found.append({name: measured[name] for name in found[0]})
         after_block()
-    return hits / scored if scored else math.nan
+    total = add(found)
+    return {name: total[name] / total["scored"] if total["scored"] else math.nan for name in named}
 
 
 def _first_blocks(source: BlockSource, rows: int | None) -> Iterator[Block]:
@@ -69,15 +86,15 @@ def _first_blocks(source: BlockSource, rows: int | None) -> Iterator[Block]:
         yield block if rows is None or stop <= rows else take(block, np.arange(rows - start))
 
 
-def best_labels(block: Block, model: Model, gate: Gate | None, workers: Workers | None = None) -> NDArray[np.intp]:
-    """The best label of every row, −1 where none can be ranked: intp [rows]."""
+def rank_labels(block: Block, model: Model, gate: Gate | None, k: int, workers: Workers | None = None) -> Ranking:
+    """The k best labels of every row."""
     if gate is not None and gate.bias == 0:
-        return _best_candidates(block, model.embed(block.features), model, gate)
-    scores = _scores(block, model)
+        return _best_candidates(block, model, gate, k)
     slices = runs(len(block), _ROWS)
+    scores = _scores(block, model)
     with Workers(1) as alone:
-        found = (workers or alone).map(lambda n: _best_of_all(block, slices[n], scores, model, gate), len(slices))
-    return np.concatenate(found) if found else np.zeros(0, dtype=np.intp)
+        ranked = (workers or alone).map(lambda n: _best_of_all(block, slices[n], scores, model, gate, k), len(slices))
+    return stacked(ranked)
 
 
 def _scores(block: Block, model: Model) -> Scores:
@@ -87,12 +104,11 @@ def _scores(block: Block, model: Model) -> Scores:
     return lambda rows, labels: all_similarities(model.similarity, embedding[rows], model.V[labels])
 
 
-def _best_of_all(block: Block, part: slice, scores: Scores, model: Model, gate: Gate | None) -> NDArray[np.intp]:
+def _best_of_all(block: Block, part: slice, scores: Scores, model: Model, gate: Gate | None, k: int) -> Ranking:
     seen, rows = block.seen[part], part.stop - part.start
     affinity = None if gate is None else block.affinity[part]  # type: ignore[index]
-    best = np.full(rows, -1, dtype=np.intp)
-    highest = np.full(rows, -np.inf, dtype=np.float32)
-    every = np.arange(rows)
+    best = first_of_each(*_nothing(), rows, k)
+    last = np.full(rows, -np.inf, dtype=np.float32)
     for start in range(0, model.labels, _LABELS):
         labels = slice(start, min(start + _LABELS, model.labels))
         f = scores(part, labels)
@@ -104,11 +120,42 @@ def _best_of_all(block: Block, part: slice, scores: Scores, model: Model, gate: 
             f *= gates
         row, column, _ = _within(seen, labels)
         f[row, column] = -np.inf
-        column = f.argmax(axis=1)
-        better = f[every, column] > highest
-        best[better] = column[better] + start
-        highest[better] = f[every, column][better]
+        row, column = _above(f, last, k)
+        if len(row):
+            # What is as high as the last of a full list has a larger id than all that is there.
+            before = np.repeat(np.arange(rows), np.diff(best.indptr))
+            best = first_of_each(
+                np.concatenate([before, row]),
+                np.concatenate([best.labels, column + start]),
+                np.concatenate([best.scores, f[row, column]]),
+                rows,
+                k,
+            )
+            full = np.diff(best.indptr) == k
+            last[full] = best.scores[best.indptr[1:][full] - 1]
     return best
+
+
+def _nothing() -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.float32]]:
+    return np.zeros(0, np.intp), np.zeros(0, np.int32), np.zeros(0, np.float32)
+
+
+def _above(f: NDArray[np.float32], last: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(row, column) of scores above the `last` of their row: all that can be among its k best."""
+    first = f.argmax(axis=1)
+    highest = f[np.arange(len(f)), first]
+    if np.isnan(highest).any() or (highest == np.inf).any():
+        raise FloatingPointError("a score is not finite")
+    rows = np.flatnonzero(highest > last)
+    if k == 1:
+        return rows, first[rows]
+    above = f[rows] > last[rows, None]
+    many = np.flatnonzero(np.count_nonzero(above, axis=1) > k)
+    if len(many):
+        some = f[rows[many]]
+        above[many] &= some >= -np.partition(-some, k - 1, axis=1)[:, k - 1, None]
+    row, column = np.nonzero(above)
+    return rows[row], column
 
 
 def _within(matrix: sp.csr_matrix, columns: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
@@ -117,25 +164,23 @@ def _within(matrix: sp.csr_matrix, columns: slice) -> tuple[NDArray[np.intp], ND
     return row_of_entry(matrix)[entry], matrix.indices[entry].astype(np.intp) - columns.start, entry
 
 
-def _best_candidates(block: Block, embedding: NDArray[np.float32], model: Model, gate: Gate) -> NDArray[np.intp]:
+def _best_candidates(block: Block, model: Model, gate: Gate, k: int) -> Ranking:
     affinity = block.affinity
     assert affinity is not None
-    row, label = row_of_entry(affinity), affinity.indices
+    embedding = model.embed(block.features)
+    row = row_of_entry(affinity)
+    kept = entry_positions(block.seen, row, affinity.indices) < 0
+    row, label, weight = row[kept], affinity.indices[kept], gate.of(affinity.data[kept])
     f = np.empty(len(row), dtype=np.float32)
     chunk = max(1, _MOST_GATHERED // model.dimension)
     for start in range(0, len(row), chunk):
         part = slice(start, start + chunk)
         f[part] = np.einsum("ed,ed->e", embedding[row[part]], model.V[label[part]])
-    f = gate.of(affinity.data) * (f + np.float32(model.offset))
-    f[entry_positions(block.seen, row, label) >= 0] = -np.inf
-    best = np.full(len(block), -1, dtype=np.intp)
-    ranked = np.flatnonzero(np.diff(affinity.indptr))
-    if not len(ranked):
-        return best
-    # Labels ascend within a row, so that the first of the highest is the smallest of those that tie.
-    highest = np.full(len(block), -np.inf, dtype=f.dtype)
-    highest[ranked] = np.maximum.reduceat(f, affinity.indptr[ranked])
-    of_highest = np.flatnonzero((f == highest[row]) & (f > -np.inf))
-    found, first = np.unique(row[of_highest], return_index=True)
-    best[found] = label[of_highest[first]]
-    return best
+    f = weight * (f + np.float32(model.offset))
+    if not np.isfinite(f).all():
+        raise FloatingPointError("a score is not finite")
+    if k == 1 and len(row):  # sorting them all would take longer than scoring them
+        starts = np.flatnonzero(np.diff(row, prepend=-1))
+        highest = np.repeat(np.maximum.reduceat(f, starts), np.diff(starts, append=len(row)))
+        row, label, f = row[f == highest], label[f == highest], f[f == highest]
+    return first_of_each(row, label, f, len(block), k)

@@ -57,6 +57,7 @@ def model_facts(
         "best_epoch": trained.best_epoch,
         "warm_rate": trained.warm_rate,
         "validation_p@1": kept.p_at_1 if kept else None,
+        **({f"validation_{settings.metric}": kept.validation} if kept and settings.metric != "p@1" else {}),
         "offset": trained.model.offset,
     }
 

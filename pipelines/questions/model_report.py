@@ -14,7 +14,7 @@ from schemas.errors import DataError
 from schemas.filesystem import FileSystem, read_bytes
 from schemas.model_file import find_model
 
-_COLUMNS = ("epoch", "loss", "p_at_1", "updates", "skipped", "rate", "seconds")
+_COLUMNS = ("epoch", "loss", "p_at_1", "validation", "updates", "skipped", "rate", "seconds")
 _NOT_SHOWN = {"settings", "inputs"}
 
 
@@ -70,10 +70,10 @@ def _text(found: dict[str, Any]) -> str:
         width = max(map(len, found[title]), default=0)
         lines += ["", f"{title}:", *(f"  {name:<{width}}  {value}" for name, value in sorted(found[title].items()))]
     best = found["facts"].get("best_epoch")
-    lines += ["", "history:", "  " + "".join(f"{name:>10}" for name in _COLUMNS)]
+    lines += ["", "history:", "  " + "".join(f"{name:>12}" for name in _COLUMNS)]
     for record in found["history"]:
         kept = "  kept" if record["epoch"] == best else ""
-        lines.append("  " + "".join(f"{_shown(record.get(name)):>10}" for name in _COLUMNS) + kept)
+        lines.append("  " + "".join(f"{_shown(record.get(name)):>12}" for name in _COLUMNS) + kept)
     return "\n".join(lines)
 
 

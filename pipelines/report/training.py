@@ -1,4 +1,4 @@
-"""How every model was trained: validation P@1 and loss by epoch, of the lane that chose the epochs."""
+"""How every model was trained: validation and loss by epoch, of the lane that chose the epochs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from pipelines.run_directory import Lane
 def content(run: ExistingRun) -> dict[str, Any]:
     """Charts, and a row a model."""
     lane = run.context.lanes()[0]
+    metric = run.context.config.train.metric
     models = [_model(run, lane, iteration) for iteration in range(run.iteration + 1)]
     drawn = [
         _chart(models, "p_at_1", 100.0, "validation P@1 in %"),
+        _chart(models, "validation", 100.0, f"validation {metric} in %") if metric != "p@1" else None,
         _chart(models, "loss", 1.0, "loss, mean of a pair"),
     ]
     return {"charts": [chart for chart in drawn if chart], "models": models}
@@ -45,7 +47,7 @@ def _chart(models: Sequence[dict[str, Any]], key: str, scale: float, title: str)
     """A figure of the history against the epoch, a curve an iteration; the epoch that was kept has a ring."""
     series = []
     for model in models:
-        records = [record for record in model["history"] if record[key] is not None]
+        records = [record for record in model["history"] if record.get(key) is not None]
         points = [(record["epoch"], scale * record[key]) for record in records]
         kept = frozenset(place for place, record in enumerate(records) if record["epoch"] == model["best"])
         if points:

@@ -23,7 +23,7 @@ from awe_core.scoring import rank_by_model
 from awe_core.training import course, optimisers
 from awe_core.training.checkpoint import Checkpoint
 from awe_core.training.trainer import TrainSettings, train
-from awe_core.training.validation import precision_at_1
+from awe_core.training.validation import examine
 from tests.awe_core.blocks import InMemory, block
 from tests.compiled import needs_numba
 
@@ -71,7 +71,7 @@ def test_ranking_and_validation_go_by_the_affinitys_f(affinity):
     model, held_out = fitted(affinity).model, histories(40, 1, held=1)
     first = rank_by_model(model, 1)(held_out[0]).labels
     hits = np.mean([label in held_out[0].labels[row].indices for row, label in enumerate(first)])
-    assert precision_at_1(held_out, model, None) == pytest.approx(hits)
+    assert examine(held_out, model, None)["p@1"] == pytest.approx(hits)
 
 
 @pytest.mark.parametrize("x", [np.eye(8), np.random.default_rng(5).normal(size=(8, 8))])

@@ -16,7 +16,7 @@ from awe_core.model import Model, initial_model
 from awe_core.training import course, optimisers, trainer
 from awe_core.training.checkpoint import Checkpoint
 from awe_core.training.trainer import Progress, TrainSettings, train
-from awe_core.training.validation import precision_at_1
+from awe_core.training.validation import examine
 from awe_core.warp import pooled
 from tests.awe_core.blocks import InMemory, block
 from tests.compiled import needs_numba
@@ -121,7 +121,7 @@ def test_labels_that_can_be_told_apart_are_learnt(sparse, gate, sampler, optimis
     trained = train(source, validation, 5, 5, settings, seed=0, gate=gate)
     best = max(record.p_at_1 for record in trained.history)
     assert best > 0.85
-    assert precision_at_1(validation, trained.model, gate) == best
+    assert examine(validation, trained.model, gate)["p@1"] == best
     assert trained.history[-1].loss < trained.history[0].loss
 
 
@@ -405,7 +405,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_training():
     curve = [record.p_at_1 for record in trained.history]
     assert trained.best_epoch == 1 + curve.index(max(curve))
     assert len(curve) == trained.best_epoch + 3 < 60
-    assert precision_at_1(validation, trained.model, None) == max(curve)
+    assert examine(validation, trained.model, None)["p@1"] == max(curve)
 
 
 def test_the_first_rows_of_validation_decide_where_they_are_asked_for():
@@ -421,9 +421,24 @@ def test_the_first_rows_of_validation_decide_where_they_are_asked_for():
     assert parameters(all_of_it.model) == parameters(whole.model)
 
 
-def test_a_model_of_all_of_validation_is_called_as_before_and_one_of_some_is_another():
-    assert "validation_rows" not in SETTINGS.what_decides()
-    assert replace(SETTINGS, validation_rows=9).what_decides() == {**SETTINGS.what_decides(), "validation_rows": 9}
+@pytest.mark.parametrize("given", [{"validation_rows": 9}, {"metric": "ndcg@5"}])
+def test_how_validation_is_looked_at_is_part_of_a_model_where_it_is_given(given):
+    assert not given.keys() & SETTINGS.what_decides().keys()
+    assert replace(SETTINGS, **given).what_decides() == {**SETTINGS.what_decides(), **given}
+
+
+def test_the_metric_that_is_asked_for_chooses_the_epoch():
+    source, validation = some_blocks()
+    settings = replace(SETTINGS, epochs=25, patience=25, learning_rate=0.02, metric="ndcg@3")
+    trained = train(source, validation, 5, 5, settings, seed=2)
+    curve = [record.validation for record in trained.history]
+    assert trained.best_epoch == 1 + curve.index(max(curve))
+    assert examine(validation, trained.model, None, "ndcg@3")["ndcg@3"] == max(curve)
+    # P@1 stands beside it, and would have chosen another one.
+    usual = train(source, validation, 5, 5, replace(settings, metric="p@1"), seed=2)
+    assert [record.p_at_1 for record in trained.history] == [record.p_at_1 for record in usual.history]
+    assert [record.validation for record in usual.history] == [record.p_at_1 for record in usual.history]
+    assert usual.best_epoch != trained.best_epoch
 
 
 def test_without_validation_all_epochs_are_run_and_the_last_is_kept():
@@ -475,7 +490,7 @@ def test_a_warm_start_scores_its_start_as_epoch_0_and_keeps_a_later_one(gate):
     trained = train(source, validation, 5, 5, settings, 0, 1, gate, start)
 
     assert trained.history[0].epoch == 0
-    assert trained.history[0].p_at_1 == precision_at_1(validation, replace(start, offset=1.0), gate)
+    assert trained.history[0].p_at_1 == examine(validation, replace(start, offset=1.0), gate)["p@1"]
     assert trained.best_epoch == 1  # nothing gets better at this rate, but epoch 0 is not kept
     assert trained.model.U == pytest.approx(start.U, abs=1e-3)
     assert trained.model.offset == 1.0
@@ -597,7 +612,7 @@ def test_a_gate_needs_an_affinity():
         ("learning_rate", math.nan), ("learning_rate", math.inf), ("margin", 0.0), ("warm_rate", 0.0),
         ("optimiser", "adam"), ("sampler", "all"), ("offset", math.nan), ("min_epochs", 0), ("schedule", "steps"),
         ("alpha", "1"), ("top_k", 0), ("similarity", "cosine"), ("kernel", "cython"), ("threads", 0),
-        ("validation_rows", 0),
+        ("validation_rows", 0), ("metric", "p@0"), ("metric", "sibling-p@1"), ("metric", "ndcg"),
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(name, value):

@@ -53,7 +53,7 @@ class Wsabie(LabelRanker):
         See `awe_core.training.settings.TrainSettings`.
     validation_fraction : of the examples, held out by hash for early stopping; 0 trains for exactly `epochs`, as does a
         data set so small that nobody is held out.
-    validation_rows : of those, how many are looked at after an epoch; None for all.
+    validation_sample : of those, how many are looked at after an epoch; None for all.
     metric : of their ranked labels, by which training stops: "p@k", "recall@k", "ndcg@k" or "map@k".
     refit : train once more, on all examples, for as many epochs as were best for those held out.
     rows_per_part, block_rows : how the pipeline would cut the data.
@@ -97,7 +97,7 @@ class Wsabie(LabelRanker):
         label_bias: bool = False,
         kernel: KernelName | Literal["auto"] = "auto",
         validation_fraction: float = 0.1,
-        validation_rows: int | None = None,
+        validation_sample: int | None = None,
         metric: str = "p@1",
         refit: bool = False,
         rows_per_part: int = 16384,
@@ -123,7 +123,7 @@ class Wsabie(LabelRanker):
         self.label_bias = label_bias
         self.kernel = kernel
         self.validation_fraction = validation_fraction
-        self.validation_rows = validation_rows
+        self.validation_sample = validation_sample
         self.metric = metric
         self.refit = refit
         self.rows_per_part = rows_per_part
@@ -240,7 +240,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         are all found.
     iterations : T of the last iteration; 0 is Wsabie alone.
     validation_fraction : of the examples, held out by hash for early stopping.
-    validation_rows : of those, how many are looked at after an epoch; None for all.
+    validation_sample : of those, how many are looked at after an epoch; None for all.
     metric : of their ranked labels, by which training stops: "p@k", "recall@k", "ndcg@k" or "map@k".
     refit : make all iterations once more, of all examples, with the epochs and warm rates that were best for those held
         out. Of the same rows the pipeline's is another model, as good: it walks them in another order.
@@ -306,7 +306,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         bias: float = 0.0,
         iterations: int = 1,
         validation_fraction: float = 0.1,
-        validation_rows: int | None = None,
+        validation_sample: int | None = None,
         metric: str = "p@1",
         refit: bool = False,
         rows_per_part: int = 16384,
@@ -350,7 +350,7 @@ class AffinityWeightedEmbedding(LabelRanker):
         self.bias = bias
         self.iterations = iterations
         self.validation_fraction = validation_fraction
-        self.validation_rows = validation_rows
+        self.validation_sample = validation_sample
         self.metric = metric
         self.refit = refit
         self.rows_per_part = rows_per_part

@@ -123,8 +123,8 @@ class Train(Section):
     metric: str = Field(
         "p@1", description="on validation, by which it stops and an epoch is kept: p@k, recall@k, ndcg@k or map@k"
     )
-    validation_rows: Positive | None = Field(
-        None, description="rows of validation that P@1 is computed of after an epoch, by hash; all where not given"
+    validation_sample: Positive | None = Field(
+        None, description="rows of validation, by hash, that the trainer looks at after an epoch; all where not given"
     )
     schedule: Schedule = Field("constant", description="how the learning rate goes on over the epochs")
     checkpoint_minutes: float = Field(

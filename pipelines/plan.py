@@ -185,7 +185,7 @@ def _settings(config: Config) -> dict[str, Any]:
         "block_rows": config.data.block_rows,
         "train_bytes": config.train.memory,
         "threads": config.train.threads,
-        "validation_rows": config.train.validation_rows,
+        "validation_sample": config.train.validation_sample,
         "text": not _holds_arrays(config.data),
         "refit": config.train.refit,
         "every_label": config.affinity.bias > 0,

@@ -76,7 +76,7 @@ def train_settings(
         epochs=section.epochs if selected is None else int(selected["best_epoch"]),
         patience=section.patience,
         metric=section.metric,
-        validation_rows=section.validation_rows,
+        validation_sample=section.validation_sample,
         warm_start=section.warm_start if iteration else section.init_from is not None,
         warm_rate=warm_rate,
         offset=config.affinity.offset if iteration and config.affinity.joint is None else 0.0,

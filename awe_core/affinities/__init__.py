@@ -1,1 +1,1 @@
-"""G, a file a kind; `joint` and `stored` are the two interfaces."""
+"""G: the kinds that are stored (`stored`), those learnt with U and V (`joint_kinds`), and what they share."""

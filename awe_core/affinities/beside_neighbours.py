@@ -1,6 +1,6 @@
 """What an affinity made of neighbours needs beside them: the unit of λx, the labels of the base, the radius.
 
-The members of the family themselves are in `awe_core.affinities`.
+The kinds themselves are the modules that `awe_core.affinities.stored` lists.
 """
 
 from __future__ import annotations

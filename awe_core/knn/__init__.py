@@ -1,4 +1,7 @@
-"""The exact k-nearest-neighbour join: rows are prepared once, joined by tiles of a product, decided in float64."""
+"""The k-nearest-neighbour join in memory, exact (`join`) and by lists (`approximate`), and its `plan`.
+
+Rows are prepared once, joined by tiles of a product, decided in float64.
+"""
 
 from awe_core.knn.join import join_both as join_both
 from awe_core.knn.join import join_within as join_within

@@ -22,14 +22,14 @@ class EpochRecord:
     skipped : pairs that found none.
     no_negatives : pairs with M = 0.
     uncovered : pairs left out because their label is no candidate.
-    p_at_1 : on the validation set, a fraction; None without one.
+    p_at_1 : on the validation set, or its sample, a fraction; None without one.
     offset : c after the epoch.
     seconds : of training alone.
     sampler : what negatives were drawn by; None for epoch 0.
     draws : mean draws a pair took, skipped ones included (for "pooled" and "geometric" the number expected of draws
         one by one); None for epoch 0.
     rate : learning rate.
-    validation : the metric that stops the training, on the validation set, a fraction; None without one.
+    validation : the metric that stops the training, of the same rows, a fraction; None without them.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""How to train: every choice that a model depends on, and two that it does not."""
+"""How to train: every choice that a model depends on, and the threads, which no byte depends on."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TrainSettings:
     min_epochs : epochs before which patience does not end the training.
     patience : epochs without a better validation metric after which training stops.
     metric : of the ranked labels of validation, "p@1", "ndcg@20", …: `awe_core.training.validation.length_of`.
-    validation_rows : the first rows of validation alone are looked at after an epoch; None for all. Rows lie in the
+    validation_sample : the first rows of validation alone are looked at after an epoch; None for all. Rows lie in the
         order of a hash, so that the first are a random sample.
     warm_start : with an affinity, go on from the previous iteration's model.
     warm_rate : factor on the learning rate of a warm start, the first that is tried: `awe_core.training.trainer.train`.
@@ -91,7 +91,7 @@ class TrainSettings:
     kernel: KernelName | Literal["auto"] = "auto"
     threads: int | None = None
     metric: str = "p@1"
-    validation_rows: int | None = None
+    validation_sample: int | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -103,11 +103,11 @@ class TrainSettings:
             "top_k",
             "horizon",
             "threads",
-            "validation_rows",
+            "validation_sample",
         ):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"train.{name} must be 1 or more, not {value}")
+            if value is not None and not (isinstance(value, int | np.integer) and value >= 1):
+                raise ValueError(f"train.{name} must be a whole number of 1 or more, not {value}")
         for name in ("C", "learning_rate", "margin", "warm_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"train.{name} must be more than 0, not {getattr(self, name)}")
@@ -151,9 +151,9 @@ class TrainSettings:
     def what_decides(self) -> dict[str, Any]:
         """All that a model depends on, by name: everything but `threads`, with the kernel resolved.
 
-        An affinity, `validation_rows` and a metric other than P@1 are named where they are given.
+        An affinity, `validation_sample` and a metric other than P@1 are named where they are given.
         """
-        usual = {"affinity": None, "validation_rows": None, "metric": "p@1"}
+        usual = {"affinity": None, "validation_sample": None, "metric": "p@1"}
         left_out = ("threads", *(name for name, value in usual.items() if getattr(self, name) == value))
         kept = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out}
         if self.affinity is not None:

@@ -230,7 +230,7 @@ class _School:
             course.model(),
             self._gate,
             settings.metric,
-            settings.validation_rows,
+            settings.validation_sample,
             self._workers,
             course.save_while_examined,
         )

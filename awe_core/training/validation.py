@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -57,13 +56,15 @@ def examine(
     """P@1 and `metric` of the ranked labels, means over the examples with labels: of the first `rows` rows, or of all.
 
     Ties go to the smaller label id; `seen` is never ranked; with a gate without bias only candidates are, and an
-    example without any has an empty list. NaN where no example has labels. One block at a time, its scores in tiles of
-    4 MB a thread; `after_block` is called after each.
+    example without any has an empty list. One block at a time, its scores in tiles of 4 MB a thread; `after_block` is
+    called after each.
 
     Raises
     ------
     FloatingPointError
         A score is not finite.
+    ValueError
+        No example has labels.
     """
     k, named = length_of(metric), list(dict.fromkeys(["p@1", metric]))
     found = [dict.fromkeys([*named, "scored"], 0.0)]
@@ -73,7 +74,10 @@ def examine(
         found.append({name: measured[name] for name in found[0]})
         after_block()
     total = add(found)
-    return {name: total[name] / total["scored"] if total["scored"] else math.nan for name in named}
+    if not total["scored"]:
+        among = "of validation" if rows is None else f"of the first {rows} of validation"
+        raise ValueError(f"no example {among} has a label, so no epoch is better than another; hold more of them out")
+    return {name: total[name] / total["scored"] for name in named}
 
 
 def _first_blocks(source: BlockSource, rows: int | None) -> Iterator[Block]:

@@ -1,1 +1,1 @@
-"""G as Beam jobs: from neighbours, and from the leaves of clusters."""
+"""G as Beam jobs, from neighbours and from the leaves of clusters, and the space that both look in."""

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from awe_core.affinities import beside_neighbours as kernel
+from awe_core.affinities import beside_neighbours
 from awe_core.affinities.beside_neighbours import LabelsById
 from awe_core.affinities.latent_rbf import NearLabels
 from awe_core.affinities.neighbour_labels import FromNeighbours, NeighbourWeigher
@@ -180,7 +180,7 @@ def _smallest_of_part(
     with PartReader(fs, dataset.directory, dataset.manifest.parts[index]) as reader:
         ids = [convert.integers(reader.block(b, ["id"]), "id", reader.where(b)) for b in range(reader.blocks)]
     joined = np.concatenate([np.zeros(0, np.int64), *ids])
-    return joined[kernel.smallest_hashes(seed, joined)]
+    return joined[beside_neighbours.smallest_hashes(seed, joined)]
 
 
 class _SmallestHashes(beam.CombineFn):
@@ -197,7 +197,7 @@ class _SmallestHashes(beam.CombineFn):
 
     def merge_accumulators(self, accumulators: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
         joined = np.concatenate(list(accumulators))
-        return joined[kernel.smallest_hashes(self._seed, joined)]
+        return joined[beside_neighbours.smallest_hashes(self._seed, joined)]
 
     def extract_output(self, accumulator: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.sort(accumulator)
@@ -205,13 +205,13 @@ class _SmallestHashes(beam.CombineFn):
 
 def _median(gathered: tuple[int, Iterable[NDArray[np.float64]]]) -> float:
     try:
-        return kernel.median_distance(np.concatenate([distances.ravel() for distances in gathered[1]]))
+        return beside_neighbours.median_distance(np.concatenate([distances.ravel() for distances in gathered[1]]))
     except ValueError as error:
         raise DataError(str(error)) from error
 
 
 def _radius(median: float, settings: Affinity) -> float:
-    return kernel.radius(settings.epsilon, settings.n, settings.lambda_x / median)
+    return beside_neighbours.radius(settings.epsilon, settings.n, settings.lambda_x / median)
 
 
 def weigher_bytes(base: Sequence[VectorDataset], queries: Sequence[VectorDataset], n: int) -> int:

@@ -1,1 +1,1 @@
-"""What stands on disk, as stages and jobs see it: written part by part, listed, and read in blocks."""
+"""Datasets and models on disk, as stages and jobs see them: written part by part, listed, and read in blocks."""

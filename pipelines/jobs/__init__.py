@@ -1,1 +1,1 @@
-"""Beam jobs: launched, watched, counted, and what their processes hold."""
+"""Beam jobs: launched, watched, counted; and what a process may hold and holds, of a training too."""

@@ -107,7 +107,7 @@ class Run:
     rows_per_part, block_rows : as the data are cut.
     train_bytes : `train.memory`.
     threads : of the trainer; None for one a core.
-    validation_rows : that it looks at after an epoch; None for all.
+    validation_sample : that it looks at after an epoch; None for all.
     refit : whether, after all that is chosen on validation, all is made again of train and validation.
     refit_rows : of what is trained on then; None for the sum of both, as where users do not stand in both.
     every_label : whether awe and gxf rank labels without affinity too, as with `affinity.bias`.
@@ -141,7 +141,7 @@ class Run:
     block_rows: int = 1024
     train_bytes: int = 2**30
     threads: int | None = None
-    validation_rows: int | None = None
+    validation_sample: int | None = None
     refit: bool = False
     refit_rows: int | None = None
     every_label: bool = False
@@ -386,7 +386,7 @@ def _ingest(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
 
 def _train(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     """One machine. Ux and its gradient are 4 · x · D a pair; scores are of the sampler (`awe_core.warp.samplers`).
-    Validation, or `train.validation_rows` of it, is ranked after every epoch.
+    Validation, or `train.validation_sample` of it, is ranked after every epoch.
 
     Examples beyond `train.memory` are read again every epoch. Two trainings more at the most are held than one has.
     """
@@ -394,7 +394,7 @@ def _train(run: Run, cluster: Cluster, speeds: Speeds) -> StagePlan:
     alone = max(1, run.fold_models)  # F models see F − 1 times the pairs of one, beside the model of all
     later = 4 * run.width * run.D + 2 * run.D * run.candidates if run.stored else _flops_of_joint_pair(run)
     flops = pairs * (alone * flops_of_pair(run) + run.iterations * later) + _flops_of_ridge(run)
-    ranked = run.validation if run.validation_rows is None else min(run.validation, run.validation_rows)
+    ranked = run.validation if run.validation_sample is None else min(run.validation, run.validation_sample)
     flops += run.epochs * ranked * (_flops_to_rank(run, "wsabie") + run.iterations * _flops_to_rank(run, "awe"))
     cores = min(cluster.cores, run.threads or cluster.cores)
     later_bytes = run.reweighted_bytes if run.stored else run.example_bytes

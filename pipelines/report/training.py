@@ -16,11 +16,12 @@ from pipelines.run_directory import Lane
 def content(run: ExistingRun) -> dict[str, Any]:
     """Charts, and a row a model."""
     lane = run.context.lanes()[0]
-    metric = run.context.config.train.metric
+    train = run.context.config.train
+    metric, sample = train.metric, f" of {train.validation_sample:,} rows" if train.validation_sample else ""
     models = [_model(run, lane, iteration) for iteration in range(run.iteration + 1)]
     drawn = [
-        _chart(models, "p_at_1", 100.0, "validation P@1 in %"),
-        _chart(models, "validation", 100.0, f"validation {metric} in %") if metric != "p@1" else None,
+        _chart(models, "p_at_1", 100.0, f"validation P@1{sample} in %"),
+        _chart(models, "validation", 100.0, f"validation {metric}{sample} in %") if metric != "p@1" else None,
         _chart(models, "loss", 1.0, "loss, mean of a pair"),
     ]
     return {"charts": [chart for chart in drawn if chart], "models": models}

@@ -1,1 +1,1 @@
-"""What the train stage needs beside the trainer: checkpoints, baselines, a model to begin with, given pairs."""
+"""What the train stage needs beside the trainer: checkpoints, signals, baselines, a model to begin with, pairs."""

@@ -1,4 +1,4 @@
-"""The k-NN affinity from neighbours and their labels, and the unit of λx, against the oracle."""
+"""Labels of neighbours by their ids, and the unit of λx: the k-NN affinity made of both, against the oracle."""
 
 from __future__ import annotations
 

@@ -413,7 +413,7 @@ def test_the_first_rows_of_validation_decide_where_they_are_asked_for():
     first = InMemory([take(validation[0], np.arange(9))])
     settings = replace(SETTINGS, epochs=12, learning_rate=0.02)
     whole, some, alone, all_of_it = (
-        train(source, examined, 5, 5, replace(settings, validation_rows=rows), seed=0)
+        train(source, examined, 5, 5, replace(settings, validation_sample=rows), seed=0)
         for examined, rows in ((validation, None), (validation, 9), (first, None), (validation, 999))
     )
     assert told(some.history) == told(alone.history) != told(whole.history) == told(all_of_it.history)
@@ -421,7 +421,7 @@ def test_the_first_rows_of_validation_decide_where_they_are_asked_for():
     assert parameters(all_of_it.model) == parameters(whole.model)
 
 
-@pytest.mark.parametrize("given", [{"validation_rows": 9}, {"metric": "ndcg@5"}])
+@pytest.mark.parametrize("given", [{"validation_sample": 9}, {"metric": "ndcg@5"}])
 def test_how_validation_is_looked_at_is_part_of_a_model_where_it_is_given(given):
     assert not given.keys() & SETTINGS.what_decides().keys()
     assert replace(SETTINGS, **given).what_decides() == {**SETTINGS.what_decides(), **given}
@@ -612,7 +612,8 @@ def test_a_gate_needs_an_affinity():
         ("learning_rate", math.nan), ("learning_rate", math.inf), ("margin", 0.0), ("warm_rate", 0.0),
         ("optimiser", "adam"), ("sampler", "all"), ("offset", math.nan), ("min_epochs", 0), ("schedule", "steps"),
         ("alpha", "1"), ("top_k", 0), ("similarity", "cosine"), ("kernel", "cython"), ("threads", 0),
-        ("validation_rows", 0), ("metric", "p@0"), ("metric", "sibling-p@1"), ("metric", "ndcg"),
+        ("validation_sample", 0), ("validation_sample", 64.0), ("metric", "p@0"),
+        ("metric", "sibling-p@1"), ("metric", "ndcg"),
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(name, value):

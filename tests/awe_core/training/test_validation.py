@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
@@ -121,20 +119,27 @@ def test_the_share_is_of_the_examples_that_have_labels():
     assert examine(blocks, MODEL, None) == {"p@1": 3 / 5}
 
 
+@pytest.mark.parametrize("gate", [None, Gate(1.0, 0.0), Gate(1.0, 0.1)])
 @pytest.mark.parametrize("rows", range(1, 9))
-def test_the_first_rows_are_looked_at_and_no_block_behind_them_is_read(rows):
+def test_the_first_rows_are_looked_at_and_no_block_behind_them_is_read(rows, gate):
     """Blocks of 3, 0 and 4 rows: a cut in a block, at its end, and beyond the last."""
     labels = [[1], [], [3], [2], [0, 1], [], [3]]
     x = np.random.default_rng(0).normal(size=(7, 3))
     cuts = [slice(0, 3), slice(3, 3), slice(3, 7)]
-    blocks = Read([block(x[cut], labels[cut], 4) for cut in cuts])
-    alone = InMemory([block(x[:rows], labels[:rows], 4)])
-    assert examine(blocks, MODEL, None, rows=rows) == examine(alone, MODEL, None)
+    G = [{0: 1.0, 1: 0.5, 2: float(row % 3)} for row in range(7)]
+    blocks = Read([block(x[cut], labels[cut], 4, affinity=G[cut]) for cut in cuts])
+    alone = InMemory([block(x[:rows], labels[:rows], 4, affinity=G[:rows])])
+    assert examine(blocks, MODEL, gate, rows=rows) == examine(alone, MODEL, gate)
     assert blocks.read == [index for index, cut in enumerate(cuts) if cut.start < rows]
 
 
-def test_without_any_label_there_is_no_share():
-    assert math.isnan(examine(InMemory([block(np.ones((1, 3)), [[]], 4)]), MODEL, None)["p@1"])
+def test_without_any_label_there_is_nothing_to_stop_by():
+    blocks = InMemory([block(np.ones((3, 3)), [[], [], [1]], 4)])
+    with pytest.raises(ValueError, match="no example of the first 2 of validation has a label"):
+        examine(blocks, MODEL, None, rows=2)
+    assert examine(blocks, MODEL, None, rows=3) == {"p@1": 0.0}
+    with pytest.raises(ValueError, match="no example of validation has a label"):
+        examine(InMemory([block(np.ones((1, 3)), [[]], 4)]), MODEL, None)
 
 
 def test_a_row_that_cannot_be_ranked_is_no_hit_for_the_row_before_it():

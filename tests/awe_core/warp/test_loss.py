@@ -12,7 +12,7 @@ from scipy.stats import chisquare
 from awe_core.gate import Gate
 from awe_core.kernels.choice import kernel_named
 from awe_core.kernels.feature_rows import RowGradient
-from awe_core.warp import loss as warp
+from awe_core.warp import loss
 from awe_core.warp.draw_numbers import DrawNumbers
 from awe_core.warp.loss import Draws, draw_geometric, draw_in_rounds, warp_gradient
 from awe_core.warp.minibatch import Minibatch
@@ -314,7 +314,7 @@ def test_violators_of_a_distance_are_those_of_its_values(draw, similarity):
 
 
 def test_rounds_keep_to_their_memory(monkeypatch):
-    monkeypatch.setattr(warp, "_MOST_GATHERED", 64)
+    monkeypatch.setattr(loss, "_MOST_GATHERED", 64)
     gathered = []
     score = LinearScores.of
     monkeypatch.setattr(LinearScores, "of", lambda *given: gathered.append(given[-1].size) or score(*given))

@@ -31,7 +31,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "cluster": {"kind": "cluster", "leaf_rows": 20, "leaf_labels": 4},
 }
 LABELS, CUT = 9, {"rows_per_part": 50, "block_rows": 16}
-TRAINED: dict[str, Any] = {"D": 4, "batch": 32, "epochs": 2}
+TRAINED: dict[str, Any] = {"D": 4, "batch": 32, "epochs": 2, "validation_sample": 9}
 
 
 def context(root: Path, workers: int, **settings: Any) -> Context:

@@ -16,7 +16,7 @@ from pipelines import affinity, embed, train
 from pipelines.config import load_config, parse_overrides
 from pipelines.datasets.models import load_model, model_file
 from pipelines.errors import ConfigError
-from pipelines.folds import training as fold_training
+from pipelines.folds import training
 from pipelines.run_directory import Lane
 from pipelines.stage import Context
 from pipelines.training.checkpoints import DiskCheckpoints
@@ -221,13 +221,13 @@ def test_as_many_folds_are_trained_at_once_as_memory_has_room_for(
     made = context(reweighted, threads=4)
     facts = made.examples("train").facts
     settings = train.train_settings(made.config, 0, facts, None)
-    one = fold_training.held_beside_examples(5, LABELS, settings, False)
-    each = fold_training.held_beside_examples(5, LABELS, settings, False, 2) - one
+    one = training.held_beside_examples(5, LABELS, settings, False)
+    each = training.held_beside_examples(5, LABELS, settings, False, 2) - one
 
     def at_once(memory: int) -> int:
         config = made.config.changed({"train.memory": memory})
         bound = Context(config, made.run, made.fs, made.options)
-        return fold_training._FoldTraining(bound, lane(made), settings, {}, facts)._room(3)[0]
+        return training._FoldTraining(bound, lane(made), settings, {}, facts)._room(3)[0]
 
     assert [at_once(one + share * each) for share in (0, 1, 2, 9)] == [1, 2, 3, 3]
     with pytest.raises(ConfigError, match=r"give --train\.memory="):

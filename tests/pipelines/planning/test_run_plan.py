@@ -261,7 +261,7 @@ def test_validation_is_ranked_after_every_epoch() -> None:
     with_it, without = (run_plan(replace(run, validation=rows), cluster, Speeds())[1] for rows in (5_000, 0))
     assert with_it.flops - without.flops == 25 * 5_000 * 2 * 128 * (474 + 100)
     some, more = (
-        run_plan(replace(run, validation=5_000, validation_rows=rows), cluster, Speeds())[1] for rows in (300, 9_000)
+        run_plan(replace(run, validation=5_000, validation_sample=rows), cluster, Speeds())[1] for rows in (300, 9_000)
     )
     assert some.flops - without.flops == 25 * 300 * 2 * 128 * (474 + 100)
     assert more == with_it

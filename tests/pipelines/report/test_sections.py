@@ -96,6 +96,15 @@ def test_training_is_the_history_with_the_kept_epoch_ringed(run: ExistingRun, di
     assert accuracy.svg.count("<polyline") == loss.svg.count("<polyline") == 3
 
 
+def test_what_stopped_a_training_has_a_curve_of_its_own_where_it_is_not_p_at_1(run: ExistingRun) -> None:
+    config = run.context.config
+    asked = config.train.model_copy(update={"metric": "ndcg@5", "validation_sample": 1000})
+    other = replace(run, context=replace(run.context, config=config.model_copy(update={"train": asked})))
+    accuracy, stopping, _ = training.content(other)["charts"]
+    assert "validation P@1 of 1,000 rows in %" in accuracy.svg
+    assert "validation ndcg@5 of 1,000 rows in %" in stopping.svg
+
+
 def test_stages_have_what_they_took_and_wrote(run: ExistingRun, digits_run: Path) -> None:
     spent = {one.stage: one for one in stages.content(run)["spent"]}
     order = ["ingest", "train 0", "annotate 0"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import ConfigError, DataError
 from pipelines.training.pair_matrix import find_pairs, read_pairs
-from tests.pipelines.training.test_joint_kinds import context, lane, trained
+from tests.pipelines.test_joint_kinds import context, lane, trained
 
 __all__ = ["trained"]
 NAMES = ["ant", "bee", "cat"]

@@ -25,7 +25,7 @@ from tests.pipelines.affinities.test_stored_affinities import read
 
 LABELS, FEATURES = 6, 8
 CUT: dict[str, Any] = {"rows_per_part": 80, "block_rows": 32}
-TRAINED: dict[str, Any] = {"D": 4, "batch": 32, "epochs": 2, "validation_rows": 9, "metric": "map@3"}
+TRAINED: dict[str, Any] = {"D": 4, "batch": 32, "epochs": 2, "validation_sample": 9, "metric": "map@3"}
 KINDS: dict[str, dict[str, Any]] = {
     "constant": {},
     "linear-sigmoid": {"alpha": 1.0, "beta": 0.25},

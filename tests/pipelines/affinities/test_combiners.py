@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from awe_core.affinities.beside_neighbours import smallest_hashes
 from awe_core.affinities.cluster import count_labels
-from pipelines.affinities import by_neighbours as neighbour_affinity
+from pipelines.affinities import by_neighbours
 from pipelines.affinities.by_clusters import _AddCounts
 from pipelines.affinities.by_neighbours import _SmallestHashes
 from tests.awe_core.lists import csr, label_sets
@@ -45,7 +45,7 @@ def combine_somehow(combiner: beam.CombineFn, inputs: Sequence[Any], rng: np.ran
     return combiner.extract_output(merge_in_some_tree(accumulators, merge, rng))
 
 
-def kernel_with_a_sample_of(rows: int) -> Callable[[int, np.ndarray], np.ndarray]:
+def hashes_of_a_sample_of(rows: int) -> Callable[[int, np.ndarray], np.ndarray]:
     def few(seed: int, ids: np.ndarray) -> np.ndarray:
         return smallest_hashes(seed, ids, rows)
 
@@ -56,9 +56,9 @@ def kernel_with_a_sample_of(rows: int) -> Callable[[int, np.ndarray], np.ndarray
 def test_the_smallest_hashes_of_any_parts(seed: int, rows: int, sample: int, parts: int) -> None:
     rng = np.random.default_rng(seed)
     ids = rng.permutation(1000)[:rows].astype(np.int64)
-    few = kernel_with_a_sample_of(sample)
+    few = hashes_of_a_sample_of(sample)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbour_affinity.kernel, "smallest_hashes", few)
+        patch.setattr(by_neighbours.beside_neighbours, "smallest_hashes", few)
         inputs = [ids[part][few(seed, ids[part])] for part in random_split(rows, parts, rng)]
         found = combine_somehow(_SmallestHashes(seed), inputs, rng)
     assert found.tolist() == sorted(ids[few(seed, ids)].tolist())

@@ -13,11 +13,9 @@ from pipelines.config import Config, load_config
 from pipelines.datasets.stored_dataset import StoredDataset
 from pipelines.datasets.vector_dataset import VectorDataset
 from pipelines.filesystems.filesystem import BeamFileSystem
-from pipelines.jobs.process_cache import clear_all
 from pipelines.join import knn_join
 from schemas import tables
-from schemas.errors import DataError
-from schemas.manifest import MANIFEST, Manifest, digest
+from schemas.manifest import Manifest, digest
 from schemas.model_file import ModelFile
 from schemas.parts import Part
 
@@ -73,22 +71,3 @@ def test_clusters_of_ten_thousand_parts(tmp_path: Path) -> None:
     splits = reweighted_splits(tmp_path, config)
     source = affinity.Source([splits[0].vectors], 9)
     assert graph_bytes(affinity.ReweightByLeaves(FS, source, splits, config)) < 2_000_000
-
-
-def test_a_worker_reads_the_manifest_that_the_job_was_planned_by(tmp_path: Path) -> None:
-    folder, manifest = many_parts(tmp_path, tables.embeddings(D))
-    (tmp_path / MANIFEST).write_bytes(manifest.to_bytes())
-    planned = VectorDataset(folder, manifest)
-    arrived = VectorDataset.__new__(VectorDataset)
-    arrived.__dict__.update(planned.__getstate__())
-    clear_all()  # as in another process
-    assert arrived == planned
-    assert arrived.manifest == manifest
-
-
-def test_a_dataset_that_was_replaced_is_not_read_as_if_it_were_the_one_planned_for(tmp_path: Path) -> None:
-    folder, manifest = many_parts(tmp_path, tables.embeddings(D))
-    arrived = StoredDataset(folder, manifest)
-    clear_all()
-    with pytest.raises(DataError, match="replaced while a job read it"):
-        _ = arrived.manifest

@@ -111,7 +111,7 @@ def _scores(block: Block, model: Model) -> Scores:
 def _best_of_all(block: Block, part: slice, scores: Scores, model: Model, gate: Gate | None, k: int) -> Ranking:
     seen, rows = block.seen[part], part.stop - part.start
     affinity = None if gate is None else block.affinity[part]  # type: ignore[index]
-    best = first_of_each(*_nothing(), rows, k)
+    best = Ranking(np.zeros(rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
     last = np.full(rows, -np.inf, dtype=np.float32)
     for start in range(0, model.labels, _LABELS):
         labels = slice(start, min(start + _LABELS, model.labels))
@@ -138,10 +138,6 @@ def _best_of_all(block: Block, part: slice, scores: Scores, model: Model, gate: 
             full = np.diff(best.indptr) == k
             last[full] = best.scores[best.indptr[1:][full] - 1]
     return best
-
-
-def _nothing() -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.float32]]:
-    return np.zeros(0, np.intp), np.zeros(0, np.int32), np.zeros(0, np.float32)
 
 
 def _above(f: NDArray[np.float32], last: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -23,6 +23,7 @@ from awe_core.neighbour_space import refuse_unfit_inputs
 from awe_core.scaling import Scale
 from awe_core.similarity import Similarity
 from awe_core.training.schedule import Schedule
+from awe_core.training.validation import length_of
 from awe_core.warp.rank_weights import Alpha
 from awe_core.warp.samplers import Sampler
 from pipelines.errors import ConfigError
@@ -151,6 +152,12 @@ class Train(Section):
     kernel: Literal["auto"] | KernelName = Field("auto", description="of the inner loops; auto is numba if installed")
     threads: Positive | None = Field(None, description="all CPUs where not given; no result depends on it")
     init_from: str | None = Field(None, description="folder of a model whose labels and features iteration 0 keeps")
+
+    @field_validator("metric")
+    @classmethod
+    def _is_measured(cls, metric: str) -> str:
+        length_of(metric)
+        return metric
 
 
 class Affinity(Section):

@@ -61,6 +61,9 @@ def test_the_configurations_that_come_with_it_are_right(path: Path) -> None:
         ("--affinity.offset=inf", "affinity.offset"),
         ("--evaluate.methods=['svm']", "evaluate.methods"),
         ("--evaluate.k=none", "evaluate.k"),
+        ("--train.metric=auc", r"train\.metric.*must be p@k, recall@k, ndcg@k or map@k"),
+        ("--train.metric=p@0", r"train\.metric.*not 'p@0'"),
+        ("--train.validation_sample=0", r"train\.validation_sample"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_its_key(flag: str, words: str) -> None:

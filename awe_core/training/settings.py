@@ -121,7 +121,7 @@ class TrainSettings:
         try:
             length_of(self.metric)
         except ValueError as error:
-            raise ValueError(f"train.metric {error}") from error
+            raise ValueError(f"train.metric {error}, not {self.metric!r}") from error
         if self.label_bias and (self.D < 2 or self.similarity != "dot"):
             raise ValueError(
                 "train.label_bias is one of D coordinates of a dot product: it needs train.D of 2 or more "

@@ -40,7 +40,7 @@ def length_of(metric: str) -> int:
     """
     named = _METRIC.fullmatch(metric)
     if named is None:
-        raise ValueError(f'must be p@k, recall@k, ndcg@k or map@k, "ndcg@20" say, not {metric!r}')
+        raise ValueError('must be p@k, recall@k, ndcg@k or map@k, "ndcg@20" say')
     return int(named[1])
 
 

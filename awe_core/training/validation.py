@@ -1,4 +1,8 @@
-"""What a training is stopped by: a metric of the ranked labels of a validation set."""
+"""What a training is stopped by: a metric of the ranked labels of a validation set.
+
+Labels are ranked in float32, by tiles and in threads, because that is done after every epoch; `awe_core.scoring` ranks
+for predictions, in float64.
+"""
 
 from __future__ import annotations
 

@@ -93,7 +93,8 @@ def train(
     Raises
     ------
     ValueError
-        There is no pair to train on, shapes do not fit, a distance meets an affinity, or a gate another one.
+        There is no pair to train on, no example that is looked at after an epoch has a label, shapes do not fit, a
+        distance meets an affinity, or a gate another one.
     FloatingPointError
         Training diverged; the message has epoch, step and learning rate.
     """

@@ -22,7 +22,7 @@ ROWS_PER_PART, BLOCK_ROWS = 16384, 1024
 
 
 def settings(**wanted: Any) -> TrainSettings:
-    """Settings of the trainer in two threads where it knows of threads; without a norm constraint unless C is wanted.
+    """Settings of the trainer: two threads, stopped by P@1 and without a norm constraint, as far as it knows of these.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def settings(**wanted: Any) -> TrainSettings:
         The trainer does not know something that was asked for (a sampler, say).
     """
     known = {field.name for field in fields(TrainSettings)}
-    shared = {"C": math.inf, "threads": THREADS}
+    shared: dict[str, Any] = {"C": math.inf, "threads": THREADS, "metric": "p@1"}
     try:
         return TrainSettings(**{name: value for name, value in shared.items() if name in known} | wanted)
     except (TypeError, ValueError) as error:

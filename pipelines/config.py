@@ -116,13 +116,13 @@ class Train(Section):
     C: float = Field(math.inf, gt=0, description="norm constraint on the rows of U and V; inf is none")
     margin: float = Field(1.0, gt=0, allow_inf_nan=False, description="γ of the hinge")
     optimiser: Literal["adagrad", "sgd"] = Field("adagrad", description="how a gradient becomes a step")
-    learning_rate: float = Field(0.1, gt=0, allow_inf_nan=False, description="step size")
+    learning_rate: float = Field(0.03, gt=0, allow_inf_nan=False, description="step size")
     batch: Positive = Field(512, description="pairs (x, y) of a step, evaluated at the same U and V")
     epochs: Positive = Field(50, description="epochs at the most")
     min_epochs: Positive = Field(1, description="epochs at the least, whatever the patience")
     patience: Positive = Field(5, description="epochs without a better validation metric before it stops")
     metric: str = Field(
-        "p@1", description="on validation, by which it stops and an epoch is kept: p@k, recall@k, ndcg@k or map@k"
+        "ndcg@5", description="on validation, by which it stops and an epoch is kept: p@k, recall@k, ndcg@k or map@k"
     )
     validation_sample: Positive | None = Field(
         None, description="rows of validation, by hash, that the trainer looks at after an epoch; all where not given"
@@ -181,8 +181,8 @@ class Affinity(Section):
     )
     pair_labels: Positive = Field(50, description="pair-matrix of the model before: best labels of a feature")
     other: float = Field(0.0, ge=0, allow_inf_nan=False, description="pair-matrix: G of pairs that are not listed")
-    n: Positive = Field(20, description="neighbours of an example")
-    lambda_x: float = Field(2.0, gt=0, allow_inf_nan=False, description="λx in units of 1 / median d²")
+    n: Positive = Field(50, description="neighbours of an example")
+    lambda_x: float = Field(4.0, gt=0, allow_inf_nan=False, description="λx in units of 1 / median d²")
     lambda_y: float = Field(
         math.inf, gt=0, description="λy in units of 1 / median d² of labels; inf: only equal labels count"
     )
@@ -279,7 +279,7 @@ class Evaluate(Section):
 class Tune(Section):
     """What `awe tune` looks for, and where; no other command reads it."""
 
-    metric: str = Field("p@1", description="of the validation rows of results.json; the higher the better")
+    metric: str = Field("ndcg@5", description="of the validation rows of results.json; the higher the better")
     starts: Positive = Field(3, description="best models of iteration 0 that the search of the others begins with")
     wsabie: Space = Field({}, description="laid over the search space of iteration 0, see docs/tuning.md")
     awe: Space = Field({}, description="laid over the search space of the iterations after it")

@@ -43,8 +43,8 @@ class AffinitySettings:
     kind: StoredKind | JointKind = "knn"
     embedding: Embedding = "previous"
     input_weight: float = 0.0
-    n: int = 20
-    lambda_x: float = 2.0
+    n: int = 50
+    lambda_x: float = 4.0
     lambda_y: float = math.inf
     near_labels: int = 10
     leaf_rows: int = 500

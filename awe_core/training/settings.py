@@ -90,7 +90,7 @@ class TrainSettings:
     affinity: Joint | None = None
     kernel: KernelName | Literal["auto"] = "auto"
     threads: int | None = None
-    metric: str = "p@1"
+    metric: str = "ndcg@5"
     validation_sample: int | None = None
 
     def __post_init__(self) -> None:

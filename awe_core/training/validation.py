@@ -52,7 +52,7 @@ def examine(
     source: BlockSource,
     model: Model,
     gate: Gate | None,
-    metric: str = "p@1",
+    metric: str,
     rows: int | None = None,
     workers: Workers | None = None,
     after_block: Callable[[], None] = lambda: None,
@@ -183,8 +183,22 @@ def _best_candidates(block: Block, model: Model, gate: Gate, k: int) -> Ranking:
     f = weight * (f + np.float32(model.offset))
     if not np.isfinite(f).all():
         raise FloatingPointError("a score is not finite")
-    if k == 1 and len(row):  # sorting them all would take longer than scoring them
-        starts = np.flatnonzero(np.diff(row, prepend=-1))
-        highest = np.repeat(np.maximum.reduceat(f, starts), np.diff(starts, append=len(row)))
-        row, label, f = row[f == highest], label[f == highest], f[f == highest]
-    return first_of_each(row, label, f, len(block), k)
+    high = _not_below(f, np.bincount(row, minlength=len(block)), k)
+    return first_of_each(row[high], label[high], f[high], len(block), k)
+
+
+def _not_below(f: NDArray[np.float32], entries: NDArray[np.intp], k: int) -> NDArray[np.intp]:
+    """The entries that may be among the k best of their row, rows one after the other with so many entries each.
+
+    Of k runs of a row's entries the highest are k entries, so that the least of those is no more than the k-th best:
+    what is below it need not be sorted, which would take longer than scoring did.
+    """
+    first, long = np.cumsum(entries) - entries, np.flatnonzero(entries > k)
+    bound = np.full(len(entries), -np.inf, dtype=np.float32)
+    if len(long):
+        starts = first[long, None] + np.arange(k) * entries[long, None] // k
+        ends = np.append(starts[:, 1:], (first + entries)[long, None], axis=1)
+        between = np.stack([starts, ends], axis=2).ravel()
+        highest = np.maximum.reduceat(np.append(f, np.float32(-np.inf)), between)[::2]
+        bound[long] = highest.reshape(-1, k).min(axis=1)
+    return np.flatnonzero(f >= np.repeat(bound, entries))

@@ -86,13 +86,17 @@ def main(request: Request) -> str:
     files = find_files(fs, Config.model_validate({"data": data}), keys=_KEYS)
     seen = {split: _look_at(fs, next(f for f in files if f.split == split)) for split in SPLITS if _given(files, split)}
     data["format"] = files[0].format
+    survey = seen["train"].survey
     if seen["train"].unlike:
         # Standardised rows are √d long, and the constant beside them has as much to say.
-        data |= {"scale": "standard", "intercept": float(round(math.sqrt(seen["train"].survey.d)))}
+        data |= {"scale": "standard", "intercept": float(round(math.sqrt(survey.d)))}
+    elif survey.sparse or survey.users is not None:
+        data["scale"] = "unit"
+    train = {"D": 64} if survey.users is None else {"D": 64, "C": 2.0}
     found = _found(files, seen)
     made = "# Made by `awe init`. A line that is a comment shows a key's default; take the # away to change it."
     heading = [made, "#", *(f"# {line}" for line in found)]
-    keys = commented(("run", "data", "train", "affinity", "evaluate"), _set(data))
+    keys = commented(("run", "data", "train", "affinity", "evaluate"), _set(data, train))
     fs.put(output, "\n".join([*heading, "", keys]).encode())
     return "\n".join([*found, output, f"next: awe run --config={output} --run=runs/{_stem(output)}"])
 
@@ -116,8 +120,8 @@ def _data(request: Request) -> dict[str, Any]:
     return data
 
 
-def _set(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {"run": {"seed": 0}, "data": dict(data), "train": {"D": 64}, "affinity": {"n": 20}}
+def _set(data: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {"run": {"seed": 0}, "data": dict(data), "train": dict(train), "affinity": {"n": 50}}
 
 
 def _look_at(fs: BeamFileSystem, file: RawFile) -> _Seen:
@@ -165,6 +169,10 @@ def _found(files: list[RawFile], seen: Mapping[str, _Seen]) -> list[str]:
         lines += [
             "Columns of x have very different deviations: data.scale divides each by its own, data.intercept is beside."
         ]
+    elif seen["train"].survey.users is not None:
+        lines += ["A history (data.x) has the length 1 by data.scale; train.C keeps the vectors of few pairs short."]
+    elif seen["train"].survey.sparse:
+        lines += ["x is sparse: data.scale gives every row the length 1."]
     return lines
 
 

@@ -93,6 +93,7 @@ def test_g_of_the_training_examples_promises_what_g_of_new_ones_keeps() -> None:
     X, y = make_multilabel_classification(1500, n_features=300, n_classes=40, n_labels=3, length=30, random_state=7)
     X, y = X.astype(np.float32) / 10, sp.csr_matrix(y, dtype=np.float32)
     how = {"D": 32, "epochs": 12, "patience": 12, "validation_fraction": 0.0, "n_jobs": 1}
+    how |= {"learning_rate": 0.1, "n": 20, "lambda_x": 2.0}
     off, on = (Kept(folds=folds, **how).fit(X[:1000], y[:1000]) for folds in (1, 5))
     new = on_true(off.affinity(X[1000:]), y[1000:])
     assert on_true(on.affinity(X[1000:]), y[1000:]) == new

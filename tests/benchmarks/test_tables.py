@@ -142,7 +142,7 @@ def test_results_from_before_a_run_was_begun_anew_are_not_said(
     """They are of the model that stands, and that is of the configuration."""
     fs, seed = LocalFileSystem(), root / "runs/other/seed-0"
     put(root, "runs/other", 0, [row("awe", 1, 0.7)])
-    facts = {"settings": {"D": 8}, "inputs": {}, "kind": kind, "n": 20, "lambda_y": "inf"}
+    facts = {"settings": {"D": 8}, "inputs": {}, "kind": kind, "n": 50, "lambda_y": "inf"}
     model = write_model(fs, str(seed / "model-1"), "r", {"model": {"U": np.zeros((2, 2), np.float32)}}, facts, [])
     inputs = {"model-1": model.fingerprint if ranked_by == "this" else "0" * 64}
     predictions = seed / "predictions-1/awe/test"

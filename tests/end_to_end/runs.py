@@ -24,7 +24,8 @@ CIFAR = (
 )
 """All rows of CIFAR-100, in more parts of train than there are shards in any test; two epochs are enough to compare."""
 
-DIGITS = ("--data.format=digits", *CUT, "--train.D=8", "--train.batch=64", "--train.epochs=8", "--affinity.n=10")
+SHORT = ("--train.D=8", "--train.batch=64", "--train.epochs=8", "--train.learning_rate=0.1")
+DIGITS = ("--data.format=digits", *CUT, *SHORT, "--affinity.n=10")
 
 
 # Commands are forked from one process that has Beam imported, which takes more than two seconds a time.

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.end_to_end.runs import DIGITS, awe, metrics, parts
+from tests.end_to_end.runs import DIGITS, SHORT, awe, metrics, parts
 
 
 def test_refit_takes_its_epochs_from_a_lane_that_never_saw_validation(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def interactions(folder: Path) -> tuple[str, ...]:
     for split, text in lines.items():
         (folder / f"{split}.txt").write_text("\n".join(text) + "\n")
     files = (f"--data.{split}={folder / split}.txt" for split in lines)
-    return ("--data.format=interactions", *files, "--train.D=8", "--train.epochs=10", "--affinity.n=10")
+    return ("--data.format=interactions", *files, *SHORT, "--affinity.n=10")
 
 
 @pytest.mark.parametrize("x", ["user", "history"])

@@ -221,13 +221,13 @@ def test_a_run_that_was_begun_anew_with_other_settings_has_to_end_first(
     run = tmp_path / "run"
     shutil.copytree(hostile_run, run)
     settings = (run / "run.toml").read_text()
-    (run / "run.toml").write_text(settings.replace("lambda_x = 2.0", "lambda_x = 3.0"))
+    (run / "run.toml").write_text(settings.replace("lambda_x = 4.0", "lambda_x = 3.0"))
     assert settings != (run / "run.toml").read_text()
     write_rows(tmp_path / "new.npz", 5, 5, HOSTILE)
     status, line = fails(capsys, f"--run={run}", f"--input={tmp_path / 'new.npz'}", f"--output={tmp_path / 'out'}")
     assert status == 1
     assert (
-        "reweighted-1/train: made with affinity.lambda_x = 2.0, and run.toml has 3.0; run 'awe run' to its end" in line
+        "reweighted-1/train: made with affinity.lambda_x = 4.0, and run.toml has 3.0; run 'awe run' to its end" in line
     )
 
 

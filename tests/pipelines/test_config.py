@@ -116,7 +116,7 @@ def test_an_affinity_is_refused_what_it_has_no_use_for(flags: list[str], words: 
 
 
 def test_an_affinity_depends_on_the_keys_that_its_kind_reads() -> None:
-    knn = {"kind": "knn", "n": 20, "lambda_x": 2.0, "mode": "sum", "epsilon": 0.0, "recall": 1.0}
+    knn = {"kind": "knn", "n": 50, "lambda_x": 4.0, "mode": "sum", "epsilon": 0.0, "recall": 1.0}
     assert affinity().reads() == knn
     assert affinity("kind=cluster", "n=7").reads() == {"kind": "cluster", "leaf_rows": 500, "leaf_labels": 50}
     assert affinity("kind=rbf").reads()["lambda_y"] == "inf"

@@ -35,7 +35,7 @@ class Killed(Exception):
 def searched(root: Path, trials: int, killed_at: int | None = None, seeds: tuple[int, ...] = (0, 1)) -> list[Trial]:
     """A search whose trials cost nothing: P@1 is best at a margin of 2 with D = 64, and one corner diverges."""
     config = Config.model_validate(
-        {"data": {"format": "digits"}, "tune": {"wsabie": {"train": {"C": [], "batch": []}}}}
+        {"data": {"format": "digits"}, "tune": {"metric": "p@1", "wsabie": {"train": {"C": [], "batch": []}}}}
     )
     context = Context(config, RunDirectory(str(root)), FS, pipeline_options("in-process", []))
     request = tune.Request(None, trials, seeds, seed=5)
@@ -89,7 +89,7 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path: Path, 
 
 
 def test_minutes_bound_the_search_over_all_its_starts(tmp_path: Path) -> None:
-    config = Config.model_validate({"data": {"format": "digits"}})
+    config = Config.model_validate({"data": {"format": "digits"}, "tune": {"metric": "p@1"}})
     context = Context(config, RunDirectory(str(tmp_path)), FS, pipeline_options("in-process", []))
     spent = Trial(0, {"train.D": 8, "train.margin": 1.0}, "complete", [{"p@1": 0.5}], [1], 50.0)
     found = Trials({}, {"wsabie": [spent]}, seconds_before=5.0)

@@ -71,7 +71,7 @@ def test_ranking_and_validation_go_by_the_affinitys_f(affinity):
     model, held_out = fitted(affinity).model, histories(40, 1, held=1)
     first = rank_by_model(model, 1)(held_out[0]).labels
     hits = np.mean([label in held_out[0].labels[row].indices for row, label in enumerate(first)])
-    assert examine(held_out, model, None)["p@1"] == pytest.approx(hits)
+    assert examine(held_out, model, None, "p@1")["p@1"] == pytest.approx(hits)
 
 
 @pytest.mark.parametrize("x", [np.eye(8), np.random.default_rng(5).normal(size=(8, 8))])

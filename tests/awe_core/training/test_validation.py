@@ -116,7 +116,7 @@ def test_a_score_that_is_not_finite_is_refused(gate, wrong):
 def test_the_share_is_of_the_examples_that_have_labels():
     x = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
     blocks = InMemory([block(x, [[0], [2], []], 4), block(x, [[0, 3], [0], [2]], 4)])
-    assert examine(blocks, MODEL, None) == {"p@1": 3 / 5}
+    assert examine(blocks, MODEL, None, "p@1") == {"p@1": 3 / 5}
 
 
 @pytest.mark.parametrize("gate", [None, Gate(1.0, 0.0), Gate(1.0, 0.1)])
@@ -129,21 +129,21 @@ def test_the_first_rows_are_looked_at_and_no_block_behind_them_is_read(rows, gat
     G = [{0: 1.0, 1: 0.5, 2: float(row % 3)} for row in range(7)]
     blocks = Read([block(x[cut], labels[cut], 4, affinity=G[cut]) for cut in cuts])
     alone = InMemory([block(x[:rows], labels[:rows], 4, affinity=G[:rows])])
-    assert examine(blocks, MODEL, gate, rows=rows) == examine(alone, MODEL, gate)
+    assert examine(blocks, MODEL, gate, "p@1", rows=rows) == examine(alone, MODEL, gate, "p@1")
     assert blocks.read == [index for index, cut in enumerate(cuts) if cut.start < rows]
 
 
 def test_without_any_label_there_is_nothing_to_stop_by():
     blocks = InMemory([block(np.ones((3, 3)), [[], [], [1]], 4)])
     with pytest.raises(ValueError, match="no example of the first 2 of validation has a label"):
-        examine(blocks, MODEL, None, rows=2)
-    assert examine(blocks, MODEL, None, rows=3) == {"p@1": 0.0}
+        examine(blocks, MODEL, None, "p@1", rows=2)
+    assert examine(blocks, MODEL, None, "p@1", rows=3) == {"p@1": 0.0}
     with pytest.raises(ValueError, match="no example of validation has a label"):
-        examine(InMemory([block(np.ones((1, 3)), [[]], 4)]), MODEL, None)
+        examine(InMemory([block(np.ones((1, 3)), [[]], 4)]), MODEL, None, "p@1")
 
 
 def test_a_row_that_cannot_be_ranked_is_no_hit_for_the_row_before_it():
     """The first row has the last label and another candidate; the second row has none."""
     rows = block(np.ones((2, 3)), [[3], [0]], 4, affinity=[{0: 1.0}, {}])
     assert best_labels(rows, MODEL, Gate()).tolist() == [0, -1]
-    assert examine(InMemory([rows]), MODEL, Gate()) == {"p@1": 0}
+    assert examine(InMemory([rows]), MODEL, Gate(), "p@1") == {"p@1": 0}

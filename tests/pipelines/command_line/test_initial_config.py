@@ -84,6 +84,20 @@ def test_columns_of_very_different_scale_are_standardised_and_have_a_constant_be
     assert "\nintercept = 2.0\n" in text  # √5
 
 
+def test_sparse_rows_have_the_length_1(tmp_path: Path) -> None:
+    (tmp_path / "a.svm").write_text("1 0:1 3:0.5\n0,2 1:2\n")
+    text = initialised(tmp_path, str(tmp_path / "a.svm"))
+    assert '\nscale = "unit"\n' in text
+    assert "# x is sparse: data.scale gives every row the length 1.\n" in text
+
+
+def test_vectors_of_users_and_items_are_kept_short(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user,item\nann,tea\nbob,tea\n")
+    text = initialised(tmp_path, str(tmp_path / "a.csv"))
+    assert '\nscale = "unit"\n' in text, "of a history, where data.x is one"
+    assert "\nC = 2.0\n" in text
+
+
 def test_it_ends_in_the_command_to_run_next(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,6 @@ def test_keys_are_all_listed_with_their_defaults() -> None:
             assert field.description
             assert f"# {field.description}" in text
             assert f"# {key} = " in text
-    assert "# learning_rate = 0.1\n" in text
+    assert "# learning_rate = 0.03\n" in text
     assert "one of sum, max" in text
     assert "[train]" not in CliRunner().invoke(cli, ["keys", "data"]).output

@@ -91,18 +91,21 @@ def test_training_is_the_history_with_the_kept_epoch_ringed(run: ExistingRun, di
         described = json.loads((digits_run / f"model-{T}" / "model.json").read_text())
         assert model["best"] == described["best_epoch"]
         assert model["history"] == json.loads((digits_run / f"model-{T}" / "history.json").read_text())
-    accuracy, loss = found["charts"]
-    assert accuracy.svg.count(' ring"') == loss.svg.count(' ring"') == 3
-    assert accuracy.svg.count("<polyline") == loss.svg.count("<polyline") == 3
+    for chart in found["charts"]:
+        assert chart.svg.count(' ring"') == chart.svg.count("<polyline") == 3
+
+
+def with_train(run: ExistingRun, **asked: object) -> ExistingRun:
+    config = run.context.config
+    changed = config.model_copy(update={"train": config.train.model_copy(update=asked)})
+    return replace(run, context=replace(run.context, config=changed))
 
 
 def test_what_stopped_a_training_has_a_curve_of_its_own_where_it_is_not_p_at_1(run: ExistingRun) -> None:
-    config = run.context.config
-    asked = config.train.model_copy(update={"metric": "ndcg@5", "validation_sample": 1000})
-    other = replace(run, context=replace(run.context, config=config.model_copy(update={"train": asked})))
-    accuracy, stopping, _ = training.content(other)["charts"]
+    accuracy, stopping, _ = training.content(with_train(run, validation_sample=1000))["charts"]
     assert "validation P@1 of 1,000 rows in %" in accuracy.svg
     assert "validation ndcg@5 of 1,000 rows in %" in stopping.svg
+    assert len(training.content(with_train(run, metric="p@1"))["charts"]) == 2
 
 
 def test_stages_have_what_they_took_and_wrote(run: ExistingRun, digits_run: Path) -> None:

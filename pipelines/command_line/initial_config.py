@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from awe_core.neighbour_space import SPARSE_AT_MOST
 from pipelines.command_line.commented_toml import commented
 from pipelines.config import Config
 from pipelines.errors import ConfigError
@@ -31,6 +32,8 @@ from schemas.vector_formats import cell
 _TEXT = ("arff", "svmlight", "interactions", "csv")
 _HEAD_BYTES = 4 << 20
 _KEYS = {"train": "DATA", "validation": "--validation", "test": "--test"}
+_DENSE_BYTES = 2**30
+"""Of all x as float32, by the first file: where there are no more, it may stand beside Ux."""
 _UNLIKE = 10.0
 """Columns of dense x whose largest deviation is so many times their median one are better put on one scale."""
 
@@ -86,17 +89,14 @@ def main(request: Request) -> str:
     files = find_files(fs, Config.model_validate({"data": data}), keys=_KEYS)
     seen = {split: _look_at(fs, next(f for f in files if f.split == split)) for split in SPLITS if _given(files, split)}
     data["format"] = files[0].format
-    survey = seen["train"].survey
-    if seen["train"].unlike:
-        # Standardised rows are √d long, and the constant beside them has as much to say.
-        data |= {"scale": "standard", "intercept": float(round(math.sqrt(survey.d)))}
-    elif survey.sparse or survey.users is not None:
-        data["scale"] = "unit"
-    train = {"D": 64} if survey.users is None else {"D": 64, "C": 2.0}
     found = _found(files, seen)
     made = "# Made by `awe init`. A line that is a comment shows a key's default; take the # away to change it."
     heading = [made, "#", *(f"# {line}" for line in found)]
-    keys = commented(("run", "data", "train", "affinity", "evaluate"), _set(data, train))
+    values = {"run": {"seed": 0}, "data": data, "train": {"D": 64}, "affinity": {"n": 50}}
+    for name, value, _ in _advised(seen["train"], files):
+        section, _, key = name.partition(".")
+        values[section][key] = value
+    keys = commented(("run", "data", "train", "affinity", "evaluate"), values)
     fs.put(output, "\n".join([*heading, "", keys]).encode())
     return "\n".join([*found, output, f"next: awe run --config={output} --run=runs/{_stem(output)}"])
 
@@ -118,10 +118,6 @@ def _data(request: Request) -> dict[str, Any]:
         if absolute:
             data[split] = absolute[0] if len(absolute) == 1 else absolute
     return data
-
-
-def _set(data: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    return {"run": {"seed": 0}, "data": dict(data), "train": dict(train), "affinity": {"n": 50}}
 
 
 def _look_at(fs: BeamFileSystem, file: RawFile) -> _Seen:
@@ -152,6 +148,26 @@ def _unlike(features: np.ndarray) -> bool:
     return bool(len(varying) and varying.max() > _UNLIKE * np.median(varying))
 
 
+def _advised(found: _Seen, files: list[RawFile]) -> Iterator[tuple[str, Any, str]]:
+    """Keys that data of this kind is better served with than with their defaults: name, value and why."""
+    survey = found.survey
+    if survey.users is not None:
+        yield "data.scale", "unit", "A history, where data.x is one, has the length 1 by data.scale."
+        yield "train.C", 2.0, "train.C keeps the vectors of users and items with few lines short."
+        return
+    if found.unlike:
+        # Standardised rows are √d long, and the constant beside them has as much to say.
+        why = "Columns of x have very different deviations: data.scale divides each by its own,"
+        yield "data.scale", "standard", why
+        yield "data.intercept", float(round(math.sqrt(survey.d))), "and data.intercept is a constant beside them."
+    elif survey.sparse:
+        yield "data.scale", "unit", "x is sparse: data.scale gives every row the length 1."
+    rows = survey.rows * sum(file.split == "train" for file in files)
+    if found.whole and survey.d <= SPARSE_AT_MOST and 4 * rows * survey.d <= _DENSE_BYTES:
+        why = "Neighbours are near in Ux and x together by affinity.input_weight, a search in D + d dimensions."
+        yield "affinity.input_weight", 0.8, why
+
+
 def _found(files: list[RawFile], seen: Mapping[str, _Seen]) -> list[str]:
     """What was seen in the files, as lines for the user."""
     lines: list[str] = []
@@ -165,14 +181,7 @@ def _found(files: list[RawFile], seen: Mapping[str, _Seen]) -> list[str]:
             lines += [f"  {refused}, as row {first.line}: {cell(first.reason)}"]
     if files[0].format == "csv":
         lines += ["Every line is a positive, whatever its rating; data.min_rating leaves out those below it."]
-    if seen["train"].unlike:
-        lines += [
-            "Columns of x have very different deviations: data.scale divides each by its own, data.intercept is beside."
-        ]
-    elif seen["train"].survey.users is not None:
-        lines += ["A history (data.x) has the length 1 by data.scale; train.C keeps the vectors of few pairs short."]
-    elif seen["train"].survey.sparse:
-        lines += ["x is sparse: data.scale gives every row the length 1."]
+    lines += [why for *_, why in _advised(seen["train"], files)]
     return lines
 
 

@@ -47,7 +47,7 @@ def test_what_was_seen_stands_above_and_all_keys_below(tmp_path: Path) -> None:
 
 
 def test_the_defaults_in_comments_are_the_defaults(tmp_path: Path) -> None:
-    text = initialised(tmp_path, npz(tmp_path / "own.npz"))
+    text = initialised(tmp_path, npz(tmp_path / "own.npz")).replace("\ninput_weight = 0.8\n", "\ninput_weight = 0.0\n")
     live = [
         line.removeprefix("# ") if line.partition(" = ")[0].removeprefix("# ").isidentifier() else line
         for line in text.splitlines()
@@ -91,6 +91,14 @@ def test_sparse_rows_have_the_length_1(tmp_path: Path) -> None:
     assert "# x is sparse: data.scale gives every row the length 1.\n" in text
 
 
+@pytest.mark.parametrize(("columns", "beside"), [(4096, True), (4097, False)])
+def test_x_of_few_columns_stands_beside_ux(tmp_path: Path, columns: int, beside: bool) -> None:
+    np.savez(tmp_path / "own.npz", X=np.random.default_rng(0).normal(size=(8, columns)), y=np.arange(8) % 4)
+    text = initialised(tmp_path, str(tmp_path / "own.npz"))
+    assert ("\ninput_weight = 0.8\n" in text) == beside
+    assert ("a search in D + d dimensions" in text) == beside
+
+
 def test_vectors_of_users_and_items_are_kept_short(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user,item\nann,tea\nbob,tea\n")
     text = initialised(tmp_path, str(tmp_path / "a.csv"))
@@ -105,7 +113,7 @@ def test_it_ends_in_the_command_to_run_next(
     npz(tmp_path / "own data.npz")
     cli.main(["init", "own data.npz"])
     *seen, made, next_ = capsys.readouterr().out.splitlines()
-    assert seen == [f"train: {tmp_path / 'own data.npz'}", "  npz: 60 rows, 5 features (dense), 4 labels"]
+    assert seen[:2] == [f"train: {tmp_path / 'own data.npz'}", "  npz: 60 rows, 5 features (dense), 4 labels"]
     assert (made, next_) == ("own-data.toml", "next: awe run --config=own-data.toml --run=runs/own-data")
 
 

@@ -295,10 +295,14 @@ def _write(
 def _progress(name: str, epochs: int) -> Iterator[Any]:
     """A bar on a terminal, a line an epoch elsewhere, both with the time left if all epochs are run."""
     with tqdm(total=epochs, desc=name, unit="epoch", disable=None if log.says_progress() else True, leave=False) as bar:
-        logged, sampler = 0, None
+        logged, sampler, reached = 0, None, (0, 0)
 
         def report(progress: Progress) -> None:
-            nonlocal logged, sampler
+            nonlocal logged, sampler, reached
+            before, reached = reached, (progress.epoch, progress.rows)
+            if reached < before:
+                logged = 0
+                log.info(f"{name}: no epoch was above the start: once more, with a quarter of the rate")
             if progress.sampler != sampler:
                 sampler = progress.sampler
                 log.info(f"{name}: from epoch {progress.epoch} on negatives are drawn by: {sampler}")

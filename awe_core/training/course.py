@@ -152,6 +152,7 @@ class Course:
             np.copyto(sums, arrays.get(SUMS + name, np.float32(0)))
         self._rate *= slower
         self._place, self._tally, self._sampler, self._draws = _Place(), Tally(), None, FIRST_DRAWS
+        self._began, self._first_epoch = time.monotonic(), 1
 
     def next_epoch(self) -> None:
         """Stand at the beginning of the epoch after this one."""

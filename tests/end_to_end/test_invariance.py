@@ -130,7 +130,8 @@ def test_the_twin_on_arrays_gives_the_same_models_affinities_and_metrics(referen
     fs = BeamFileSystem()
     examples = {split: _examples(fs, reference, split) for split in ("train", "validation", "test")}
     fit = [np.concatenate([examples["train"][i], examples["validation"][i]]) for i in range(3)]
-    twin = AffinityWeightedEmbedding(D=8, batch=64, epochs=8, n=10, iterations=2, rows_per_part=80, block_rows=32)
+    how = {"D": 8, "batch": 64, "epochs": 8, "learning_rate": 0.1, "n": 10, "rows_per_part": 80, "block_rows": 32}
+    twin = AffinityWeightedEmbedding(**how, iterations=2)
     # The pipeline held validation out of what was left after test; the same hash of the same ids does it again.
     twin.fit(fit[1], fit[2], ids=fit[0])
     written = models(reference)

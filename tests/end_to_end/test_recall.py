@@ -53,7 +53,7 @@ def test_shards_workers_and_what_stood_there_before_change_nothing(run: Path, tm
 def test_the_twin_on_arrays_gives_the_same_models_and_affinities(run: Path) -> None:
     examples = {split: _examples(BeamFileSystem(), run, split) for split in ("train", "validation", "test")}
     fit = [np.concatenate([examples["train"][i], examples["validation"][i]]) for i in range(3)]
-    how = {"D": 8, "batch": 64, "epochs": 8, "n": 10, "rows_per_part": 80, "block_rows": 32}
+    how = {"D": 8, "batch": 64, "epochs": 8, "learning_rate": 0.1, "n": 10, "rows_per_part": 80, "block_rows": 32}
     twin = AffinityWeightedEmbedding(**how, recall=0.8).fit(fit[1], fit[2], ids=fit[0])
     tensors = safetensors.numpy.load(models(run)["model-1/model.safetensors"])
     assert np.array_equal(tensors["U"], twin.models_[1].U)

@@ -1,4 +1,4 @@
-"""P@1 by which a training is stopped."""
+"""A metric by which a training is stopped."""
 
 from __future__ import annotations
 

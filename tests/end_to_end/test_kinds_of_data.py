@@ -136,7 +136,7 @@ def test_real_data(tmp_path: Path, name: str) -> None:
     stem = {"bibtex": "bibtex/bibtex-{}.arff", "corel5k": "corel5k/Corel5k-{}-sparse.arff"}[name]
     files = [f"--data.{split}={stem.format(split)}" for split in ("train", "test")]
     run = tmp_path / "run"
-    awe("run", f"--run={run}", *files, "--data.scale=unit", "--train.D=32", "--train.epochs=6", "--affinity.n=20")
+    awe("run", f"--run={run}", *files, "--data.scale=unit", "--train.D=32")
     found = metrics(run)
     assert found["test", 0, "wsabie"]["p@1"] > found["test", 0, "popularity"]["p@1"] + 0.05
     assert found["test", 1, "awe"]["p@1"] > found["test", 0, "wsabie"]["p@1"]

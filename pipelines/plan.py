@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines.config import Config, Data, load_config
+from pipelines.config import Affinity, Config, Data, Evaluate, Train, load_config
 from pipelines.errors import ConfigError
 from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.planning.plan_speeds import built_in, kept, logged, probed, say_speeds
@@ -42,11 +42,11 @@ class Request:
 _DEFAULTS: dict[str, Any] = {
     "train": 100_000,
     "dimension": 128,
-    "D": 64,
+    "D": Train.model_fields["D"].default,
     "labels": 100,
     "labels_a_row": 1.0,
-    "n": 20,
-    "k": 10,
+    "n": Affinity.model_fields["n"].default,
+    "k": Evaluate.model_fields["k"].default,
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.config import Config
 from pipelines.jobs.runners import RUNNERS
 from tests.end_to_end.runs import DIGITS, awe
 
@@ -75,6 +76,13 @@ def test_the_settings_of_an_experiment_that_has_not_run_are_its_configurations(t
         "refit": True,
     }
     assert "pamir" not in plan["methods"]
+
+
+def test_what_is_not_said_is_as_a_configuration_has_it() -> None:
+    plan = json.loads(awe("plan", "--json").stdout)["run"]
+    usual = Config.model_validate({"data": {"format": "digits"}})
+    assert (plan["D"], plan["n"], plan["k"]) == (usual.train.D, usual.affinity.n, usual.evaluate.k)
+    assert f"[default: {usual.affinity.n}]" in awe("plan", "--help").stdout
 
 
 def test_where_a_configuration_maps_x_the_features_are_those_of_the_raw_data(tmp_path: Path) -> None:

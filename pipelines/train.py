@@ -302,7 +302,7 @@ def _progress(name: str, epochs: int) -> Iterator[Any]:
             before, reached = reached, (progress.epoch, progress.rows)
             if reached < before:
                 logged = 0
-                log.info(f"{name}: no epoch was above the start: once more, with a quarter of the rate")
+                log.info(f"{name}: no epoch was above the start: once more, with smaller steps")
             if progress.sampler != sampler:
                 sampler = progress.sampler
                 log.info(f"{name}: from epoch {progress.epoch} on negatives are drawn by: {sampler}")

@@ -89,11 +89,12 @@ def main(request: Request) -> str:
     files = find_files(fs, Config.model_validate({"data": data}), keys=_KEYS)
     seen = {split: _look_at(fs, next(f for f in files if f.split == split)) for split in SPLITS if _given(files, split)}
     data["format"] = files[0].format
-    found = _found(files, seen)
+    advised = list(_advised(seen["train"], files))
+    found = [*_found(files, seen), *(why for *_, why in advised)]
     made = "# Made by `awe init`. A line that is a comment shows a key's default; take the # away to change it."
     heading = [made, "#", *(f"# {line}" for line in found)]
     values = {"run": {"seed": 0}, "data": data, "train": {"D": 64}, "affinity": {"n": 50}}
-    for name, value, _ in _advised(seen["train"], files):
+    for name, value, _ in advised:
         section, _, key = name.partition(".")
         values[section][key] = value
     keys = commented(("run", "data", "train", "affinity", "evaluate"), values)
@@ -181,7 +182,6 @@ def _found(files: list[RawFile], seen: Mapping[str, _Seen]) -> list[str]:
             lines += [f"  {refused}, as row {first.line}: {cell(first.reason)}"]
     if files[0].format == "csv":
         lines += ["Every line is a positive, whatever its rating; data.min_rating leaves out those below it."]
-    lines += [why for *_, why in _advised(seen["train"], files)]
     return lines
 
 

@@ -36,5 +36,5 @@ def test_an_epoch_is_said_once_and_again_where_training_begins_again(capsys: pyt
         for epoch, rows in [(1, 4), (1, 8), (1, 8), (2, 8), (1, 4), (1, 8), (1, 4), (1, 8), (2, 8)]:
             report(Progress(epoch, 9, rows, 8, seconds=1.0))
     said = [line.partition("model-1: ")[2].partition(" of")[0] for line in capsys.readouterr().err.splitlines()]
-    again = "no epoch was above the start: once more, with a quarter"
+    again = "no epoch was above the start: once more, with smaller steps"
     assert said == ["epoch 1", "epoch 2", again, "epoch 1", again, "epoch 1", "epoch 2"]

@@ -110,12 +110,13 @@ def _kept(root: Path, runs: Sequence[Run]) -> dict[str, Record]:
 
 _HEAD = """# Results
 
-Written by `make tables` from results.json of the runs below; do not edit. Figures are percents on test, mean ± standard
-deviation over the seeds; a metric that ends in `-all` counts the test rows without labels too, as published tables of
-extreme classification do. How settings were chosen is said above each table. *ms* is CPU time of ranking one example
-(for `knn` with the search of its neighbours; the join of the iterations after it is a job of its own), *MB* what one
-query has to reach: the model, and the base where neighbours are asked. Differences of two methods are in points, with a
-95 % bootstrap interval over the test examples: paired, each example with its mean over the seeds.
+Written by `make tables` from results.json of the runs below; do not edit. Figures are percents on test, mean ±
+standard deviation over the seeds; a metric that ends in `-all` counts the test rows without labels too, as published
+tables of extreme classification do. How settings were chosen is said above each table; a command is followed by those
+that are not the defaults of `awe keys`. *ms* is CPU time of ranking one example (for `knn` with the search of its
+neighbours; the join of the iterations after it is a job of its own), *MB* what one query has to reach: the model, and
+the base where neighbours are asked. Differences of two methods are in points, with a 95 % bootstrap interval over the
+test examples: paired, each example with its mean over the seeds.
 """
 
 

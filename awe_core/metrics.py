@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -14,6 +15,20 @@ from awe_core.rows import entry_positions, row_of_entry, structure
 
 CUTOFFS = (1, 3, 5, 10, 20)
 """Lengths at which precision, recall and nDCG are taken, as far as the lists reach, besides the full length."""
+
+
+_METRIC = re.compile(r"(?:p|recall|ndcg|map)@([1-9][0-9]{0,3})")
+
+
+def length_of(metric: str) -> int:
+    """k of a metric that settings are chosen by: "p@k", "recall@k", "ndcg@k" or "map@k" of `sums`, k up to 9,999.
+
+    Raises ValueError where it is none.
+    """
+    named = _METRIC.fullmatch(metric)
+    if named is None:
+        raise ValueError('must be p@k, recall@k, ndcg@k or map@k, "ndcg@20" say')
+    return int(named[1])
 
 
 def cutoffs(k: int) -> list[int]:

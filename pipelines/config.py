@@ -19,11 +19,11 @@ from awe_core.affinities.stored import STORED_KINDS, Stored, StoredKind
 from awe_core.baselines import passive_aggressive, ridge
 from awe_core.kernels.choice import resolved_kernel
 from awe_core.kernels.kernel import KernelName
+from awe_core.metrics import length_of
 from awe_core.neighbour_space import refuse_unfit_inputs
 from awe_core.scaling import Scale
 from awe_core.similarity import Similarity
 from awe_core.training.schedule import Schedule
-from awe_core.training.validation import length_of
 from awe_core.warp.rank_weights import Alpha
 from awe_core.warp.samplers import Sampler
 from pipelines.errors import ConfigError
@@ -122,7 +122,9 @@ class Train(Section):
     min_epochs: Positive = Field(1, description="epochs at the least, whatever the patience")
     patience: Positive = Field(5, description="epochs without a better validation metric before it stops")
     metric: str = Field(
-        "ndcg@5", description="on validation, by which it stops and an epoch is kept: p@k, recall@k, ndcg@k or map@k"
+        "ndcg@5",
+        description="on validation, by which it stops, an epoch is kept, and ridge, PAMIR and One-vs-Rest are chosen: "
+        "p@k, recall@k, ndcg@k or map@k",
     )
     validation_sample: Positive | None = Field(
         None, description="rows of validation, by hash, that the trainer looks at after an epoch; all where not given"

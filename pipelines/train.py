@@ -140,14 +140,18 @@ def _recipe(
     baselines: Sequence[str],
     origin: Origin | None,
 ) -> str:
-    """A fingerprint of all that the model depends on; neither memory nor threads nor the bar are among it."""
+    """A fingerprint of all that the model depends on; neither memory nor threads nor the bar are among it.
+
+    A baseline is named with the metric that it was chosen by, where that is not P@1.
+    """
+    chosen = True if settings.metric == "p@1" else settings.metric
     reads = {
         **settings.what_decides(),
         "bias": context.config.affinity.bias if iteration and settings.affinity is None else 0.0,
         "seed": context.config.run.seed,
         "iteration": iteration,
-        "ridge": "ridge" in baselines,
-        **{method: True for method in baselines if method != "ridge"},
+        "ridge": False,
+        **dict.fromkeys(baselines, chosen),
         "init_from": origin.fingerprint if origin else None,
     }
     return recipe_of("train", VERSION, reads, inputs)
@@ -217,7 +221,7 @@ def _train_model(context: Context, lane: Lane, iteration: int) -> None:
             for method in baselines:
                 with shown(f"{context.short(directory)}, {method}", None):
                     fitted[method], chosen = fit_baseline(
-                        method, fit, held_out, facts, selected, config.run.seed, settings.threads_used
+                        method, fit, held_out, facts, selected, config.run.seed, settings.metric, settings.threads_used
                     )
                 extra |= chosen
         except (ValueError, FloatingPointError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.examples import BlockSource, Features
-from awe_core.metrics import add, means, sums
+from awe_core.metrics import add, length_of, means, sums
 from awe_core.ranking import rank_all
 
 
@@ -25,11 +25,11 @@ class Linear:
         return np.asarray(features @ self.weights) + self.intercept
 
 
-def precision(scores: Callable[[Features], NDArray[np.floating]], validation: BlockSource) -> float:
-    """P@1 of ranking all labels by a function of the features: [rows, d] → [rows, Y]; 0 where no row has a label."""
-    parts = []
+def quality(scores: Callable[[Features], NDArray[np.floating]], validation: BlockSource, metric: str) -> float:
+    """`metric` of all labels ranked by a function of the features, [rows, d] → [rows, Y]; 0 where no row has labels."""
+    k, parts = length_of(metric), []
     for index in range(len(validation.rows_of_block)):
         block = validation[index]
-        parts.append(sums(rank_all(scores(block.features), block.seen, 1), block.labels, block.seen, None, 1))
+        parts.append(sums(rank_all(scores(block.features), block.seen, k), block.labels, block.seen, None, k))
     total = add(parts)
-    return means(total)["p@1"] if total.get("scored") else 0.0
+    return means(total)[metric] if total.get("scored") else 0.0

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from awe_core.baselines.linear import Linear, precision
+from awe_core.baselines.linear import Linear, quality
 from awe_core.baselines.passive_aggressive import AGGRESSIVENESS, EPOCHS, Choice
 from awe_core.examples import BlockSource, Features
 from awe_core.threads import Workers
@@ -49,17 +49,18 @@ def choose(
     dimension: int,
     labels: int,
     seed: int,
+    metric: str,
     threads: int = 1,
     aggressiveness: Sequence[float] = AGGRESSIVENESS,
     epochs: int = EPOCHS,
 ) -> tuple[Linear, Choice]:
-    """The model with the best P@1 on validation: of every C, averaged and not; the first of equals."""
+    """The best model by `metric` on validation: of every C, averaged and not; the first of equals."""
     best: tuple[float, Linear, Choice] | None = None
     for C in aggressiveness:
         for averaged in (True, False):
             choice = Choice(C, epochs, averaged)
             model = fit(source, dimension, labels, choice, seed, threads)
-            score = precision(model.scores, validation)
+            score = quality(model.scores, validation, metric)
             if best is None or score > best[0]:
                 best = score, model, choice
     assert best is not None

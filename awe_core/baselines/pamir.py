@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from awe_core.arrangement import epoch_order, generator
-from awe_core.baselines.linear import Linear, precision
+from awe_core.baselines.linear import Linear, quality
 from awe_core.baselines.passive_aggressive import AGGRESSIVENESS, EPOCHS, Choice
 from awe_core.examples import Block, BlockSource
 from awe_core.rows import union
@@ -104,10 +104,11 @@ def choose(
     dimension: int,
     labels: int,
     seed: int,
+    metric: str,
     aggressiveness: Sequence[float] = AGGRESSIVENESS,
     epochs: int = EPOCHS,
 ) -> tuple[Linear, Choice]:
-    """The model with the best P@1 on validation: of every C, after every epoch, averaged and not; the first of equals.
+    """The best model by `metric` on validation: of every C, after every epoch, averaged and not; the first of equals.
 
     Memory: the matrix three times in float64 (`passive_aggressive.bytes_needed`), and a block.
     """
@@ -118,7 +119,7 @@ def choose(
             training.run_epoch(source)
             for averaged in (True, False):
                 model = training.model(averaged)
-                score = precision(model.scores, validation)
+                score = quality(model.scores, validation, metric)
                 if best is None or score > best[0]:
                     best = score, model, Choice(C, epoch, averaged)
     assert best is not None

@@ -11,7 +11,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from awe_core.baselines.linear import Linear, precision
+from awe_core.baselines.linear import Linear, quality
 from awe_core.examples import Block, BlockSource
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
@@ -77,6 +77,8 @@ class RidgeFits:
         return Linear(weights.astype(np.float32), intercept.astype(np.float32))
 
 
-def choose_penalty(fits: RidgeFits, validation: BlockSource, penalties: Sequence[float] = PENALTIES) -> float:
-    """The penalty with the best P@1 on validation; the larger one of equals."""
-    return max((precision(fits.solve(penalty).scores, validation), penalty) for penalty in penalties)[1]
+def choose_penalty(
+    fits: RidgeFits, validation: BlockSource, metric: str, penalties: Sequence[float] = PENALTIES
+) -> float:
+    """The penalty with the best `metric` on validation; the larger one of equals."""
+    return max((quality(fits.solve(penalty).scores, validation, metric), penalty) for penalty in penalties)[1]

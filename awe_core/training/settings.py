@@ -11,11 +11,11 @@ import numpy as np
 from awe_core.affinities.joint import Joint
 from awe_core.kernels.choice import resolved_kernel
 from awe_core.kernels.kernel import KernelName
+from awe_core.metrics import length_of
 from awe_core.similarity import Similarity
 from awe_core.threads import available_threads
 from awe_core.training.optimisers import OptimiserName
 from awe_core.training.schedule import Schedule
-from awe_core.training.validation import length_of
 from awe_core.warp.rank_weights import Alpha
 from awe_core.warp.samplers import Sampler
 
@@ -48,7 +48,7 @@ class TrainSettings:
     epochs : the most epochs; exactly so many without a validation set.
     min_epochs : epochs before which patience does not end the training.
     patience : epochs without a better validation metric after which training stops.
-    metric : of the ranked labels of validation, "p@1", "ndcg@20", …: `awe_core.training.validation.length_of`.
+    metric : of the ranked labels of validation, "p@1", "ndcg@20", …: `awe_core.metrics.length_of`.
     validation_sample : the first rows of validation alone are looked at after an epoch; None for all. Rows lie in the
         order of a hash, so that the first are a random sample.
     warm_start : with an affinity, go on from the previous iteration's model.

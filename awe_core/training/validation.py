@@ -6,7 +6,6 @@ for predictions, in float64.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from awe_core.arranged import take
 from awe_core.examples import Block, BlockSource
 from awe_core.gate import Gate
-from awe_core.metrics import add, sums
+from awe_core.metrics import add, length_of, sums
 from awe_core.model import Model
 from awe_core.ranking import Ranking, first_of_each, stacked
 from awe_core.rows import entry_positions, row_of_entry, runs
@@ -33,19 +32,6 @@ _MOST_GATHERED = 2**22
 
 Scores = Callable[[slice, slice], NDArray[np.float32]]
 """f of some rows of a block and some labels: [rows, labels]."""
-
-_METRIC = re.compile(r"(?:p|recall|ndcg|map)@([1-9][0-9]{0,3})")
-
-
-def length_of(metric: str) -> int:
-    """k of a metric: "p@k", "recall@k", "ndcg@k" or "map@k" of `awe_core.metrics.sums`, k up to 9,999.
-
-    Raises ValueError where it is none.
-    """
-    named = _METRIC.fullmatch(metric)
-    if named is None:
-        raise ValueError('must be p@k, recall@k, ndcg@k or map@k, "ndcg@20" say')
-    return int(named[1])
 
 
 def examine(

@@ -21,15 +21,16 @@ def fit_baseline(
     facts: Mapping[str, Any],
     selected: ModelFile | None,
     seed: int,
+    metric: str,
     threads: int,
 ) -> tuple[Linear, dict[str, Any]]:
-    """The model and, as a fact of model-0, what validation preferred.
+    """The model and, as a fact of model-0, what validation preferred by `metric`.
 
     Without a `held_out` split the settings are those of the `selected` model.
     """
     d, labels = int(facts["dimension"]), int(facts["labels"])
     if method == "ridge":
-        return _ridge(fit, held_out, d, labels, selected)
+        return _ridge(fit, held_out, d, labels, selected, metric)
     fact = f"{method}_choice"
     if held_out is None:
         assert selected is not None
@@ -38,18 +39,23 @@ def fit_baseline(
             return pamir.fit(fit, d, labels, choice, seed), {fact: asdict(choice)}
         return one_vs_rest.fit(fit, d, labels, choice, seed, threads), {fact: asdict(choice)}
     if method == "pamir":
-        model, choice = pamir.choose(fit, held_out, d, labels, seed)
+        model, choice = pamir.choose(fit, held_out, d, labels, seed, metric)
     else:
-        model, choice = one_vs_rest.choose(fit, held_out, d, labels, seed, threads)
+        model, choice = one_vs_rest.choose(fit, held_out, d, labels, seed, metric, threads)
     return model, {fact: asdict(choice)}
 
 
 def _ridge(
-    fit: DatasetBlocks, held_out: DatasetBlocks | None, dimension: int, labels: int, selected: ModelFile | None
+    fit: DatasetBlocks,
+    held_out: DatasetBlocks | None,
+    dimension: int,
+    labels: int,
+    selected: ModelFile | None,
+    metric: str,
 ) -> tuple[Linear, dict[str, Any]]:
     fits = RidgeFits.fit((fit[index] for index in range(len(fit.rows_of_block))), dimension, labels)
     if held_out is not None:
-        penalty = choose_penalty(fits, held_out)
+        penalty = choose_penalty(fits, held_out, metric)
     else:
         assert selected is not None
         penalty = float(selected.facts["ridge_penalty"])

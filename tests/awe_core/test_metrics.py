@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awe_core.metrics import add, cutoffs, means, sums
+from awe_core.metrics import add, cutoffs, length_of, means, sums
 from awe_core.ranking import Ranking
 from tests.awe_core.lists import csr, label_sets
 from tests.oracles import metrics as oracle
@@ -109,3 +109,10 @@ def test_a_block_without_rows_adds_nothing() -> None:
     assert set(nothing.values()) == {0.0}
     assert math.isclose(add([nothing, nothing])["p@1"], 0.0)
     assert add([]) == {}
+
+
+@pytest.mark.parametrize("metric", ["p@0", "p", "p@", "auc", "map@1.5", "ndcg@10000", "sibling-p@1", "P@1"])
+def test_what_settings_cannot_be_chosen_by_is_refused_with_an_example(metric: str) -> None:
+    with pytest.raises(ValueError, match="ndcg@20"):
+        length_of(metric)
+    assert length_of("recall@9999") == 9999

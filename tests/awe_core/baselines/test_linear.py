@@ -1,4 +1,4 @@
-"""The linear model and its P@1."""
+"""The linear model and a metric of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from awe_core.baselines.linear import Linear, precision
+from awe_core.baselines.linear import Linear, quality
 from tests.awe_core.blocks import InMemory, block
 
 
@@ -19,10 +19,11 @@ def test_scores_are_those_of_the_equation_dense_and_sparse() -> None:
     np.testing.assert_allclose(model.scores(sp.csr_matrix(x)), expected, rtol=1e-5)
 
 
-def test_precision_is_over_the_rows_with_labels_and_seen_is_not_ranked() -> None:
+@pytest.mark.parametrize(("metric", "expected"), [("p@1", 2 / 3), ("p@2", 1 / 3), ("map@3", 7 / 9), ("recall@20", 1.0)])
+def test_quality_is_over_the_rows_with_labels_and_seen_is_not_ranked(metric: str, expected: float) -> None:
     x = np.eye(4)
     rows = [block(x[:2], [[0], [2]], 4), block(x[2:], [[], [1]], 4, seen=[[], [3]])]
     scores = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 2.0]], np.float32)
-    found = precision(lambda features: features @ scores, InMemory(rows))
-    assert found == pytest.approx(2 / 3)
-    assert precision(lambda features: features @ scores, InMemory([block(x[:1], [[]], 4)])) == 0
+    found = quality(lambda features: features @ scores, InMemory(rows), metric)
+    assert found == pytest.approx(expected)
+    assert quality(lambda features: features @ scores, InMemory([block(x[:1], [[]], 4)]), metric) == 0

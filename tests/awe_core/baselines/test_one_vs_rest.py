@@ -66,7 +66,7 @@ def test_threads_and_cuts_into_blocks_do_not_matter() -> None:
 @pytest.mark.parametrize("sparse", [False, True])
 def test_it_learns_and_what_is_chosen_is_what_the_choice_gives_again(sparse: bool) -> None:
     source, validation = case(sparse, rows=200), case(sparse, seed=1, rows=200)
-    model, choice = choose(source, validation, 6, Y, seed=0, epochs=3)
+    model, choice = choose(source, validation, 6, Y, 0, "p@1", epochs=3)
     truth = np.concatenate([b.labels.toarray() for b in validation.blocks])
     scores = np.concatenate([model.scores(b.features) for b in validation.blocks])
     assert truth[np.arange(len(truth)), scores.argmax(axis=1)].mean() > 0.7

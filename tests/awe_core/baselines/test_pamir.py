@@ -94,7 +94,7 @@ def test_rows_without_features_labels_or_negatives_are_left_out() -> None:
 
 def test_what_is_chosen_is_what_the_choice_gives_again() -> None:
     source, validation = case(), case(seed=1)
-    model, choice = choose(source, validation, 6, Y, seed=3, aggressiveness=(1e-6, 0.1), epochs=4)
+    model, choice = choose(source, validation, 6, Y, 3, "ndcg@3", aggressiveness=(1e-6, 0.1), epochs=4)
     again = fit(source, 6, Y, choice, seed=3)
     np.testing.assert_array_equal(model.weights, again.weights)
     assert choice == Choice.from_json(
@@ -104,12 +104,13 @@ def test_what_is_chosen_is_what_the_choice_gives_again() -> None:
 
 def test_it_learns_and_validation_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     source, validation = case(rows=200), case(seed=1, rows=200)
-    model, _ = choose(source, validation, 6, Y, seed=0)
+    model, _ = choose(source, validation, 6, Y, 0, "p@1")
     truth = np.concatenate([b.labels.toarray() for b in validation.blocks])
     x = np.concatenate([np.asarray(b.features) for b in validation.blocks])
     best = model.scores(x).argmax(axis=1)
     assert truth[np.arange(len(x)), best].mean() > 0.8
-    asked: list[float] = []
-    monkeypatch.setattr(pamir, "precision", lambda scores, source: asked.append(1.0) or float(len(asked) == 3))
-    _, chosen = choose(source, validation, 6, Y, seed=0, aggressiveness=(0.5,), epochs=2)
+    asked: list[str] = []
+    monkeypatch.setattr(pamir, "quality", lambda scores, source, metric: asked.append(metric) or float(len(asked) == 3))
+    _, chosen = choose(source, validation, 6, Y, 0, "map@2", aggressiveness=(0.5,), epochs=2)
     assert chosen == Choice(0.5, 2, True)
+    assert set(asked) == {"map@2"}

@@ -11,6 +11,7 @@ from awe_core.baselines import ridge
 from awe_core.baselines.ridge import PENALTIES, RidgeFits, choose_penalty
 from awe_core.examples import Block
 from tests.awe_core.lists import csr
+from tests.oracles import metrics as oracle
 
 
 def blocks(x: np.ndarray, labels: list[set[int]], weight: np.ndarray, sparse: bool, cuts: int = 3) -> list[Block]:
@@ -101,20 +102,21 @@ class InMemory(list[Block]):
         return [len(block) for block in self]
 
 
-def test_the_penalty_with_the_best_precision_is_chosen_and_of_equals_the_largest() -> None:
+@pytest.mark.parametrize("metric", ["p@1", "ndcg@3"])
+def test_the_penalty_with_the_best_metric_is_chosen_and_of_equals_the_largest(metric: str) -> None:
     x, labels, weight = case()
     fits = RidgeFits.fit(blocks(x, labels, weight, False), 6, 4)
     validation = InMemory(blocks(x, labels, weight, False))
 
-    def precision(penalty: float) -> float:
-        scores = fits.solve(penalty).scores(x)
-        best = scores.argmax(axis=1)
-        labelled = [row for row, true in enumerate(labels) if true]
-        return sum(best[row] in labels[row] for row in labelled) / len(labelled)
+    def measured(penalty: float) -> float:
+        ranked = np.argsort(-fits.solve(penalty).scores(x), axis=1, kind="stable").tolist()
+        of_row = {"p@1": lambda row: oracle.precision_at(ranked[row], labels[row], 1)}
+        of_row["ndcg@3"] = lambda row: oracle.ndcg_at(ranked[row], labels[row], 3)
+        return float(np.mean([of_row[metric](row) for row, true in enumerate(labels) if true]))
 
-    by_penalty = {penalty: precision(penalty) for penalty in PENALTIES}
+    by_penalty = {penalty: measured(penalty) for penalty in PENALTIES}
     best = max(by_penalty.values())
     assert min(by_penalty.values()) < best
-    assert choose_penalty(fits, validation) == max(p for p, value in by_penalty.items() if value == best)
+    assert choose_penalty(fits, validation, metric) == max(p for p, value in by_penalty.items() if value == best)
     unlabelled = InMemory(blocks(x, [set() for _ in labels], weight, False))
-    assert choose_penalty(fits, InMemory(unlabelled[:0]), (1.0, 2.0)) == 2.0
+    assert choose_penalty(fits, InMemory(unlabelled[:0]), metric, (1.0, 2.0)) == 2.0

@@ -27,6 +27,8 @@ from awe_core.threads import Workers
 # product cut otherwise differs in its last bits.
 _ROWS = 256
 _LABELS = 4096
+# Of a tile, for what may be among the best of it: an eighth of the scores is looked at after one pass over them.
+_STRIPS = 8
 # Numbers gathered at once for candidates: 16 MB of float32.
 _MOST_GATHERED = 2**22
 
@@ -131,21 +133,26 @@ def _best_of_all(block: Block, part: slice, scores: Scores, model: Model, gate: 
 
 
 def _above(f: NDArray[np.float32], last: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(row, column) of scores above the `last` of their row: all that can be among its k best."""
-    first = f.argmax(axis=1)
-    highest = f[np.arange(len(f)), first]
-    if np.isnan(highest).any() or (highest == np.inf).any():
+    """(row, column) of the scores above the `last` of their row that may be among its k best.
+
+    A tile is looked at as strips that lie upon each other: the k-th best of what is highest at every place of them is
+    no more than the k-th best score, so that few places have to be looked into.
+    """
+    rows, columns = f.shape
+    width = -(-columns // _STRIPS)
+    if width * _STRIPS > columns:
+        f = np.pad(f, ((0, 0), (0, width * _STRIPS - columns)), constant_values=-np.inf)
+    strips = f.reshape(rows, _STRIPS, width)
+    highest = strips.max(axis=1)
+    if not (highest < np.inf).all():
         raise FloatingPointError("a score is not finite")
-    rows = np.flatnonzero(highest > last)
-    if k == 1:
-        return rows, first[rows]
-    above = f[rows] > last[rows, None]
-    many = np.flatnonzero(np.count_nonzero(above, axis=1) > k)
+    least = np.nextafter(last, np.float32(np.inf))
+    many = np.flatnonzero(np.count_nonzero(highest >= least[:, None], axis=1) > k)
     if len(many):
-        some = f[rows[many]]
-        above[many] &= some >= -np.partition(-some, k - 1, axis=1)[:, k - 1, None]
-    row, column = np.nonzero(above)
-    return rows[row], column
+        least[many] = np.partition(highest[many], width - k, axis=1)[:, width - k]
+    row, place = np.nonzero(highest >= least[:, None])
+    found, strip = np.nonzero(strips[row, :, place] >= least[row, None])
+    return row[found], place[found] + width * strip
 
 
 def _within(matrix: sp.csr_matrix, columns: slice) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:

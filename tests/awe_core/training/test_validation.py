@@ -58,16 +58,15 @@ def test_with_a_bias_every_label_is_ranked():
 
 
 @pytest.mark.parametrize("gate", [None, Gate(2.0, 0.0), Gate(2.0, 0.3)])
-@pytest.mark.parametrize("most", [1, 3, 10**6])
+@pytest.mark.parametrize(("count", "most"), [(11, 1), (11, 3), (11, 10**6), (150, 64), (150, 10**6)])
 @pytest.mark.parametrize("k", [1, 2, 5, 20])
-def test_tiles_of_any_size_agree_with_one_score_at_a_time(monkeypatch, gate, most, k):
-    """Eleven labels of few different scores, so that most tie, across tiles too."""
+def test_tiles_of_any_size_agree_with_one_score_at_a_time(monkeypatch, gate, count, most, k):
+    """Labels of few different scores, so that most tie, across tiles too."""
     for bound in ("_ROWS", "_LABELS", "_MOST_GATHERED"):
         monkeypatch.setattr(validation, bound, most)
     rng = np.random.default_rng(0)
-    count = 11
     affinity = [{int(y): float(rng.integers(1, 3)) for y in rng.choice(count, 6, replace=False)} for _ in range(20)]
-    seen = [sorted(rng.choice(count, size=rng.integers(0, 8), replace=False).tolist()) for _ in range(20)]
+    seen = [sorted(rng.choice(count, size=rng.integers(0, count - 3), replace=False).tolist()) for _ in range(20)]
     rows = block(rng.integers(-1, 2, size=(20, 3)), [[0]] * 20, count, seen=seen, affinity=affinity)
     V = rng.integers(-1, 2, size=(count, 3)).astype(np.float32)
     ranking = rank_labels(rows, Model(np.eye(3, dtype=np.float32), V, 0.5), gate, k)

@@ -272,13 +272,21 @@ def _splits(context: Context, lane: Lane, iteration: int, base: Sequence[VectorD
     return planned
 
 
+def _by_neighbours(splits: Sequence[AnnotateSplit]) -> list[VectorDataset]:
+    return [split.source for split in splits if split.ranker.method == "knn"]
+
+
 def build(
-    pipeline: beam.Pipeline, context: Context, splits: Sequence[AnnotateSplit], base: Sequence[VectorDataset]
+    pipeline: beam.Pipeline,
+    context: Context,
+    splits: Sequence[AnnotateSplit],
+    base: Sequence[VectorDataset],
+    cut: tuple[int, int],
 ) -> Any:
-    """Wire the job."""
+    """Wire the job; `cut` are the shards of knn's join and the bytes that a worker holds of them."""
     config, fs = context.config, context.fs
-    by_neighbours = [split.source for split in splits if split.ranker.method == "knn"]
-    shards, held = shards_of(fs, base, by_neighbours, config.affinity, context.options) if by_neighbours else (1, 0)
+    shards, held = cut
+    by_neighbours = _by_neighbours(splits)
     if by_neighbours:
         held += weigher_bytes(base, by_neighbours, config.affinity.n)
     held += _SCORES_BYTES + part_bytes(split.source.manifest for split in splits)
@@ -296,8 +304,11 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     if not todo:
         return
     with timed(context.short(lane.predictions(iteration, "", ""))):
+        queries, cut = _by_neighbours(todo), (1, 0)
+        if queries:
+            cut = shards_of(context.fs, base, queries, context.config.affinity, context.options)
         rows = sum(split.source.manifest.rows for split in todo)
-        table = context.job(f"annotate-{iteration}", lambda pipeline: build(pipeline, context, todo, base), rows)
+        table = context.job(f"annotate-{iteration}", lambda pipeline: build(pipeline, context, todo, base, cut), rows)
     joined = sum(split.source.manifest.rows for split in todo if split.ranker.method == "knn")
     for split in todo:
         method, rows = split.ranker.method, split.source.manifest.rows

@@ -112,14 +112,12 @@ def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str
     if all(is_current(fs, plan.directory, plan.recipe) for plan in plans):
         log.info(f"{request.output} is up to date, skipped")
         return [plan.directory for plan in plans]
-    shards, held = request.shards, request.worker_bytes
-    if shards is None:
-        plan, _ = plan_join(fs, base, queries, request.n, options, request.worker_bytes, request.metric, request.recall)
-        shards, held = plan.shards, plan.worker_bytes
-    transform = FindNeighbours(fs, base, queries, request, shards, known, plans)
+    memory, metric, recall = request.worker_bytes, request.metric, request.recall
+    plan, _ = plan_join(fs, base, queries, request.n, options, memory, metric, recall, shards=request.shards)
+    transform = FindNeighbours(fs, base, queries, request, plan.shards, known, plans)
 
     def build(pipeline: beam.Pipeline) -> None:
-        _ = pipeline | "knn" >> with_memory(transform, held)
+        _ = pipeline | "knn" >> with_memory(transform, plan.worker_bytes)
 
     start = time.monotonic()
     rows = sum(query.manifest.rows for query in queries)

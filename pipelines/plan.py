@@ -46,6 +46,7 @@ _DEFAULTS: dict[str, Any] = {
     "labels": 100,
     "labels_a_row": 1.0,
     "n": Affinity.model_fields["n"].default,
+    "epochs": Train.model_fields["epochs"].default,
     "k": Evaluate.model_fields["k"].default,
 }
 
@@ -89,8 +90,9 @@ def _settings_of(fs: BeamFileSystem, path: str, counts: Mapping[str, Any]) -> di
     Raises ConfigError where it is none, or does not go with the counts.
     """
     config = load_config(fs, path, {})
-    facts = {"one_hot": False, "sparse": counts.get("nonzeros") is not None, "history": False}
-    facts |= {name: counts[name] for name in ("dimension", "labels")}
+    mapped = _mapped({**counts, "landmarks": config.data.landmarks, "components": config.data.components})
+    facts = {"one_hot": False, "sparse": mapped.get("nonzeros") is not None, "history": False}
+    facts |= {name: mapped[name] for name in ("dimension", "labels")}
     found = {**_settings(config), "D": train_settings(config, 0, facts, None).D, "methods": _methods(config, facts)}
     return {**found, "landmarks": config.data.landmarks, "components": config.data.components}
 

@@ -32,7 +32,7 @@ from awe_core.metrics import cutoffs
 from pipelines import annotate, evaluate, ingest, log, train
 from pipelines.config import Config
 from pipelines.datasets.models import model_file
-from pipelines.errors import ConfigError, DataError
+from pipelines.errors import ConfigError, DataError, StoreError
 from pipelines.results_table import read_results
 from pipelines.run_directory import Lane, RunDirectory
 from pipelines.stage import Context
@@ -41,13 +41,18 @@ from pipelines.tuning.trials import State, Trial, Trials
 from pipelines.whole_run import train_iteration
 from schemas.manifest import find_manifest
 from schemas.model_file import MODEL
+from schemas.tables import SPLITS
 
 LEARNT = ("train", "validation")
 START = "start"
 """Among a trial's settings: the trial of Wsabie whose model it begins with."""
 
-_UNDECIDED = {"train": ("kernel", "memory", "threads", "checkpoint_minutes"), "affinity": ("shards", "memory")}
-"""Keys that no trial depends on but for its speed."""
+_UNDECIDED = {
+    "data": ("root", *SPLITS),
+    "train": ("kernel", "memory", "threads", "checkpoint_minutes"),
+    "affinity": ("shards", "memory"),
+}
+"""Where the data lie, and keys that no trial depends on but for its speed, or on the kernel for a model's last bits."""
 
 _STARTUP = 10
 """Trials that are drawn at random, before the earlier ones say where to look."""
@@ -80,7 +85,8 @@ def main(context: Context, request: Request) -> str:
     Raises
     ------
     ConfigError
-        The run has a test split; the metric is not known; what stands there is of another search. Before any work.
+        The run has a test split; the metric is not known; what stands there is of another search: before any work.
+        The data have changed since: before any trial.
     DataError
         No trial could be finished.
     """
@@ -90,8 +96,11 @@ def main(context: Context, request: Request) -> str:
     path = context.run.path("trials.json")
     trials = Trials.load(context.fs, path, _asked(context.config, request))
     began = time.monotonic()
+    examples: dict[str, str] = {}
     for one in contexts.values():
         ingest.main(one, LEARNT)
+        examples |= {context.short(one.run.examples(split)): one.examples(split).fingerprint for split in LEARNT}
+    trials.measured_on(examples, path)
     trials.seconds_before = trials.seconds_before or time.monotonic() - began
     last = context.config.run.iterations
     if not trials.searches.get("awe"):  # whose trials begin with the best of what there was
@@ -122,7 +131,8 @@ def _refuse_test(contexts: Sequence[Context]) -> None:
 
 def _check_metric(config: Config) -> None:
     k = config.evaluate.k
-    names = [f"{name}@{j}" for j in cutoffs(k) for name in ("p", "recall", "ndcg", "sibling-p")] + [f"map@{k}"]
+    kinds = ("p", "recall", "ndcg", *(["sibling-p"] if config.data.hierarchy else []))
+    names = [f"{name}@{j}" for j in cutoffs(k) for name in kinds] + [f"map@{k}"]
     names += [f"{name}-all" for name in names if name.startswith("p@")]
     if config.tune.metric not in names:
         raise ConfigError(f"tune.metric = {config.tune.metric}: with evaluate.k = {k} there are {', '.join(names)}")
@@ -331,6 +341,8 @@ class Search:
         for step, seed in enumerate(self._request.seeds):
             try:
                 metrics, kept = self._measure(len(self._done), settings, seed)
+            except StoreError:  # of which the settings are innocent: the same command tries them again
+                raise
             except (DataError, ConfigError) as error:  # settings that diverge, cover nothing or do not fit into memory
                 state, reason = "failed", str(error)
                 break

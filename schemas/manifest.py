@@ -1,7 +1,7 @@
 """Manifests: what a dataset consists of and what it was made from. A directory without one does not exist.
 
 A stage that is launched leaves `pending.json` with the recipe that it follows; its last step writes `manifest.json`, in
-one put, only while that still stands, and then removes the parts that no manifest lists. So a killed stage leaves
+one put, only while that still stands, and then removes the parts that it does not list. So a killed stage leaves
 nothing that can be read, and of two launches the later one wins.
 """
 
@@ -17,11 +17,13 @@ from typing import Any
 import pyarrow as pa
 
 from schemas.errors import DataError
-from schemas.filesystem import FileSystem, read_bytes
+from schemas.filesystem import DRAFT, FileSystem, read_bytes
 from schemas.parts import Part
 
 MANIFEST = "manifest.json"
 PENDING = "pending.json"
+COUNTERS = "counters.json"
+"""What the job that wrote a dataset counted, beside it."""
 _PART_NAME = re.compile(r"part-\d{5,}-[0-9a-f]+\.parquet")
 
 
@@ -146,9 +148,10 @@ def launch(fs: FileSystem, directory: str, recipe: str) -> None:
 
 
 def commit(fs: FileSystem, directory: str, manifest: Manifest) -> None:
-    """Make the dataset exist: write its manifest in one put, then remove all that it does not list.
+    """Make the dataset exist: write its manifest in one put, then remove what launches and attempts before it left.
 
-    Calling it twice with the same manifest is harmless. Raises DataError if another launch took the directory over.
+    Files of others in the directory stay. Calling it twice with the same manifest is harmless. Raises DataError if
+    another launch took the directory over.
     """
     pending = fs.join(directory, PENDING)
     try:
@@ -159,5 +162,9 @@ def commit(fs: FileSystem, directory: str, manifest: Manifest) -> None:
     if expected != manifest.recipe:
         raise DataError(f"{directory}: another launch with other inputs or settings took over; nothing was changed")
     fs.put(fs.join(directory, MANIFEST), manifest.to_bytes())
-    listed = {part.name for part in manifest.parts} | {MANIFEST}
-    fs.delete([fs.join(directory, name) for name in fs.names(directory) if name not in listed])
+    stale = {name for name in fs.names(directory) if _is_left_over(name)} - {part.name for part in manifest.parts}
+    fs.delete([fs.join(directory, name) for name in sorted(stale)])
+
+
+def _is_left_over(name: str) -> bool:
+    return name in (PENDING, COUNTERS) or name.startswith(DRAFT) or _PART_NAME.fullmatch(name) is not None

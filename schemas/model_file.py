@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.checkpoint_file import CHECKPOINT
 from schemas.errors import DataError
-from schemas.filesystem import Draft, FileSystem, read_bytes
+from schemas.filesystem import DRAFT, Draft, FileSystem, read_bytes
 from schemas.manifest import digest
 from schemas.tensor_file import TensorFileError, Tensors, read_tensor_file, write_tensors
 
@@ -89,9 +90,13 @@ def write_model(
     model = ModelFile(recipe, files, dict(facts))
     body = {"recipe": recipe, "fingerprint": model.fingerprint, "files": files, **model.facts}
     fs.put(fs.join(directory, MODEL), json.dumps(body, indent=1, sort_keys=True).encode() + b"\n")
-    listed = {*files, MODEL, "history.json"}
-    fs.delete([fs.join(directory, name) for name in fs.names(directory) if name not in listed])
+    fs.delete([fs.join(directory, name) for name in fs.names(directory) if _is_ours(name) and name not in files])
     return model
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file is a model's or a training's: others in the directory stay."""
+    return name == CHECKPOINT or name.startswith(DRAFT) or name.endswith(".safetensors")
 
 
 def _metadata(recipe: str, facts: Mapping[str, Any]) -> dict[str, str]:

@@ -61,7 +61,7 @@ class AffinitySettings:
         if self.input_weight and (kind is None or not kind.embedded):
             raise ValueError(
                 f'affinity.kind = "{self.kind}" looks for no neighbours in Ux that x could stand beside: leave out '
-                "affinity.input_weight"
+                "affinity.input_weight, or give 0"
             )
         if self.out_of_fold and (kind is None or not kind.flattered):
             raise ValueError(f'affinity.kind = "{self.kind}" is not made of neighbours in Ux: leave out affinity.folds')

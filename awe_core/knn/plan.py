@@ -68,6 +68,7 @@ class Asked:
     id_bytes : of an id that crosses a shuffle: 4 where all fit into them, else 8.
     own_process : whether every worker is a process, which keeps up to `LOADED_SHARDS` shards, and no thread of one that
         keeps as many for all of them.
+    shards : of the base, where they are given.
     """
 
     base_rows: int
@@ -81,6 +82,12 @@ class Asked:
     parts: int | None = None
     id_bytes: int = 8
     own_process: bool = False
+    shards: int | None = None
+
+    @property
+    def given(self) -> int | None:
+        """The shards that are given and there are parts for; None where they are the plan's to choose."""
+        return self.shards if self.shards is None or self.parts is None else min(self.shards, max(1, self.parts))
 
 
 @dataclass(frozen=True)
@@ -165,9 +172,10 @@ class TooLittleMemory(ValueError):
 
     def __init__(self, asked: Asked, least: int) -> None:
         self.least = least
+        shards = f"shards of at most {GROUP_ROWS:,} rows" if asked.shards is None else f"{asked.shards:,} shard{'s'[asked.shards == 1 :]}"
         super().__init__(
-            f"the join needs {least:,} bytes a worker for shards of at most {GROUP_ROWS:,} rows of {asked.dimension} "
-            f"dimensions, and has {asked.worker_bytes:,}"
+            f"the join needs {least:,} bytes a worker for {shards} of {asked.dimension} dimensions, and has "
+            f"{asked.worker_bytes:,}"
         )
 
 
@@ -177,7 +185,7 @@ def plans(asked: Asked) -> list[Plan]:
     The base with itself is joined in pairs of shards: that scores half the pairs. Of ways that score as many, the one
     that moves fewer bytes is first.
 
-    Raises TooLittleMemory where even shards of one group do not fit.
+    Raises TooLittleMemory where even shards of one group, or those that are given, do not fit.
     """
     if asked.by_lists:
         several = _pairs_by_lists(asked)
@@ -242,7 +250,7 @@ def _pairs_of_shards(asked: Asked) -> list[Plan]:
     if not asked.within:
         return []
     N, Q = asked.base_rows, asked.query_rows
-    shards = _fewest_shards(asked, _TASKS_PER_WORKER)
+    shards = asked.given or _fewest_shards(asked, _TASKS_PER_WORKER)
     while True:
         rows = -(-N // shards)
         plan = Plan(
@@ -275,7 +283,9 @@ def _fewest_shards(asked: Asked, tasks: int) -> int:
 
 
 def _more_shards(asked: Asked, shards: int) -> int | None:
-    """The next number of shards to try; None where they are cut as far as they can be."""
+    """The next number of shards to try; None where they are cut as far as they can be, or as they are to be."""
+    if asked.shards is not None:
+        return None
     more = math.ceil(shards * 1.25)
     more = more if asked.parts is None else min(more, asked.parts)
     return None if more <= shards or -(-asked.base_rows // shards) <= GROUP_ROWS else more
@@ -284,7 +294,7 @@ def _more_shards(asked: Asked, shards: int) -> int | None:
 def _pairs_by_lists(asked: Asked) -> list[Plan]:
     """The base with itself in pairs of shards, all rows of which have pools; other queries pass them one by one."""
     N, Q = asked.base_rows, asked.query_rows
-    shards = _fewest_shards(asked, _TASKS_PER_WORKER_BY_LISTS)
+    shards = asked.given or _fewest_shards(asked, _TASKS_PER_WORKER_BY_LISTS)
     per_row = 12 * _VISITS + _pool_bytes(asked) + _answer_bytes(asked)
     while True:
         rows = -(-N // shards)
@@ -307,16 +317,19 @@ def _pairs_by_lists(asked: Asked) -> list[Plan]:
 
 def _queries_split(asked: Asked) -> list[Plan]:
     """Blocks of queries pass all of the base on one worker: nothing crosses a shuffle."""
+    shards = asked.given or LOADED_SHARDS
+    if shards > LOADED_SHARDS:
+        return []
     N, Q = asked.base_rows, asked.query_rows + (asked.base_rows if asked.within else 0)
     tasks = max(1, min(_TASKS_PER_WORKER * asked.workers, _groups(Q)))
     return [
         Plan(
             name="queries split",
-            shards=LOADED_SHARDS,
+            shards=shards,
             tasks=tasks,
             pairs=Q * N,
             rows=Q,
-            row_shards=Q * LOADED_SHARDS,
+            row_shards=Q * shards,
             shuffle_bytes=0,
             read_bytes=4 * asked.dimension * (N * min(tasks, asked.workers) + Q),
             worker_bytes=N * _row_bytes(asked) + _task_bytes(asked, -(-Q // tasks)),
@@ -326,10 +339,10 @@ def _queries_split(asked: Asked) -> list[Plan]:
 
 def _both_split(asked: Asked) -> list[Plan]:
     """Blocks of queries × shards of the base."""
-    if asked.parts is not None and asked.parts <= LOADED_SHARDS:
+    shards = asked.given or LOADED_SHARDS + 1
+    if shards <= LOADED_SHARDS or (asked.parts is not None and asked.parts <= LOADED_SHARDS):
         return []
     N, Q = asked.base_rows, asked.query_rows + (asked.base_rows if asked.within else 0)
-    shards = LOADED_SHARDS + 1
     while True:
         rows = -(-N // shards)
         plan = Plan(

@@ -1,4 +1,4 @@
-"""The datasets' filesystem over Beam's: gs://, hdfs:// and what else it knows; imported by who has such a path."""
+"""The datasets' filesystem over Beam's stores of objects, gs:// above all; imported by who has such a path."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import BinaryIO, cast
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from pipelines.filesystems.filesystem import scheme_of
 from pipelines.filesystems.scratch import ScratchDraft
+from schemas.errors import StoreError
 
 _MIME = "application/octet-stream"
 
@@ -31,9 +33,11 @@ class BeamStores:
         return cast(BinaryIO, FileSystems.open(path, _MIME, CompressionTypes.UNCOMPRESSED))
 
     def draft(self, directory: str) -> ScratchDraft:
+        _refuse_hdfs(directory)
         return ScratchDraft(_send)
 
     def put(self, path: str, content: bytes) -> None:
+        _refuse_hdfs(path)
         with FileSystems.create(path, _MIME, CompressionTypes.UNCOMPRESSED) as file:
             file.write(content)
 
@@ -54,6 +58,14 @@ class BeamStores:
                 except BeamIOError:
                     if self.exists(path):  # another attempt may have removed it first
                         raise
+
+
+def _refuse_hdfs(path: str) -> None:
+    """Raise StoreError where a file cannot be replaced by a whole one, as Beam's HDFS cannot: it can be read only."""
+    if scheme_of(path) == "hdfs":
+        raise StoreError(
+            f"{path}: hdfs:// replaces no file whole, which a run directory needs; name a folder, s3:// or gs://"
+        )
 
 
 def _send(scratch: str, path: str) -> None:

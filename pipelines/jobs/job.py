@@ -35,6 +35,7 @@ from pipelines.jobs import counters, process_cache, progress
 from pipelines.jobs.memory import give_back, watched_peak
 from pipelines.jobs.runners import RUNNERS
 from schemas.filesystem import FileSystem
+from schemas.manifest import COUNTERS
 
 _WITHOUT_OPTIONS_IN_LOGS = "--sdk_harness_log_level_overrides=" + json.dumps(
     dict.fromkeys(("__main__", "apache_beam.runners.worker.sdk_worker_main"), "WARNING")
@@ -219,7 +220,7 @@ def run_job(
     table = {"stage": stage, "seconds": seconds, "peak_bytes": peak.bytes, "counters": found}
     content = json.dumps(table, indent=1, sort_keys=True).encode()
     written = found.get(counters.DATASETS, [])
-    for path in (fs.join(log_directory, f"{stage}.json"), *(fs.join(name, "counters.json") for name in written)):
+    for path in (fs.join(log_directory, f"{stage}.json"), *(fs.join(name, COUNTERS) for name in written)):
         fs.put(path, content)
     for line in counters.described(found):
         log.detail(line)

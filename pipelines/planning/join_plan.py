@@ -38,6 +38,7 @@ def plan_join(
     metric: Metric = "euclidean",
     recall: float = 1.0,
     sampled: int = 0,
+    shards: int | None = None,
 ) -> tuple[Plan, float]:
     """The plan to follow, and the seconds it will take; it and those not taken are said.
 
@@ -47,15 +48,17 @@ def plan_join(
     worker_bytes : memory of a worker.
     recall : below 1 the base is joined with itself by lists.
     sampled : rows of the base, at the most, that are joined with it once more.
+    shards : of the base, where they are given.
 
     Raises ConfigError where no plan keeps to it.
     """
     nonzeros = _nonzeros(fs, base)
-    asked = _asked(base, queries, n, options, worker_bytes, recall, nonzeros, sampled)
+    asked = replace(_asked(base, queries, n, options, worker_bytes, recall, nonzeros, sampled), shards=shards)
     try:
         several = planning.plans(asked)
     except ValueError as error:
-        raise ConfigError(f"{error}; give the join more memory (--memory, or affinity.memory)") from None
+        left = ", or leave out the shards that it is to have" if shards else ""
+        raise ConfigError(f"{error}; give the join more memory (--memory, or affinity.memory){left}") from None
     rates = planning.rates_of(base[0].dimension, n, nonzeros)
     # The probe measures the exact join.
     guess = several[0].seconds(rates, asked.workers)
@@ -123,13 +126,14 @@ def shards_of(
     options: PipelineOptions,
     recall: float = 1.0,
 ) -> tuple[int, int]:
-    """(shards of an affinity's join, bytes that a worker holds): what was asked for and may be used, or the plan's.
+    """(shards of an affinity's join, bytes that a worker holds), by the plan.
 
-    The sample that the median is of is joined with the base too.
+    The sample that the median is of is joined with the base too. Raises ConfigError where no plan keeps to the memory.
     """
-    if settings.shards is not None:
-        return settings.shards, settings.memory
-    plan, _ = plan_join(fs, base, queries, settings.n, options, settings.memory, recall=recall, sampled=SAMPLE_ROWS)
+    sampled, shards = SAMPLE_ROWS, settings.shards
+    plan, _ = plan_join(
+        fs, base, queries, settings.n, options, settings.memory, recall=recall, sampled=sampled, shards=shards
+    )
     return plan.shards, plan.worker_bytes
 
 

@@ -127,7 +127,7 @@ class Run:
     n: int
     k: int
     iterations: int = 1
-    epochs: int = 20
+    epochs: int = 50
     kind: StoredKind | JointKind = "knn"
     input_weight: float = 0.0
     recall: float = 1.0

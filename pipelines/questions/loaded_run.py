@@ -123,10 +123,10 @@ def _gated(run: ExistingRun) -> Gated:
     directory = run.lane.reweighted(run.iteration, run.lane.fit[0])
     reweighted = run.context.fresh(directory, read_manifest(run.context.fs, directory, "affinity")).facts
     for key, asked in run.config.affinity.reads().items():
-        if reweighted.get(key, asked) != asked:
+        found = reweighted.get("recall_asked" if key == "recall" else key, asked)
+        if found != asked:
             raise DataError(
-                f"{directory}: made with affinity.{key} = {reweighted[key]}, and run.toml has {asked}; run 'awe run' "
-                "to its end"
+                f"{directory}: made with affinity.{key} = {found}, and run.toml has {asked}; run 'awe run' to its end"
             )
     settings, base = run.config.affinity, base_of(run)
     source = run.model(settings.source(run.iteration))

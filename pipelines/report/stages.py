@@ -13,7 +13,7 @@ from pipelines.report.chart import bars
 from pipelines.report.formatting import duration
 from pipelines.run_directory import Lane
 from schemas.filesystem import FileSystem, read_bytes
-from schemas.manifest import find_manifest
+from schemas.manifest import COUNTERS, find_manifest
 from schemas.tables import SPLITS
 
 
@@ -89,7 +89,7 @@ def _trained(fs: FileSystem, lane: Lane, T: int) -> dict[str, Any]:
 
 def _of_datasets(fs: FileSystem, stage: str, directories: list[str]) -> Spent:
     """Of the jobs that made some datasets: one wrote several, and each of them has its table."""
-    tables = [_json(fs, fs.join(directory, "counters.json")) for directory in directories]
+    tables = [_json(fs, fs.join(directory, COUNTERS)) for directory in directories]
     distinct = {json.dumps(table, sort_keys=True): table for table in tables if table}
     return _spent(fs, stage, list(distinct.values()), directories)
 

@@ -57,11 +57,13 @@ class Trials:
     request : what was asked for; a search goes on only where it is the same.
     searches : the trials of each search, in order.
     seconds_before : that the examples took.
+    examples : fingerprints of what the trials are measured on, by their path in the run directory.
     """
 
     request: dict[str, Any]
     searches: dict[str, list[Trial]] = field(default_factory=dict)
     seconds_before: float = 0.0
+    examples: dict[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -81,6 +83,7 @@ class Trials:
         content = {
             "request": self.request,
             "seconds_before": self.seconds_before,
+            "examples": self.examples,
             "searches": {name: [asdict(trial) for trial in trials] for name, trials in self.searches.items()},
         }
         fs.put(path, json.dumps(_finite(content), indent=1, allow_nan=False).encode() + b"\n")
@@ -101,7 +104,7 @@ class Trials:
             raw = json.loads(read_bytes(fs, path))
             found = raw["request"]
             searches = {name: [Trial(**trial) for trial in trials] for name, trials in raw["searches"].items()}
-            seconds = float(raw["seconds_before"])
+            seconds, examples = float(raw["seconds_before"]), dict(raw["examples"])
         except FileNotFoundError:
             return cls(wanted)
         except (ValueError, KeyError, TypeError) as error:
@@ -112,7 +115,16 @@ class Trials:
                 f"{path}: these trials are of another search, their {other} is not the same; give another --run, or "
                 "remove the file"
             )
-        return cls(found, searches, seconds)
+        return cls(found, searches, seconds, examples)
+
+    def measured_on(self, examples: Mapping[str, str], path: str) -> None:
+        """Note the examples' fingerprints. Raises ConfigError where the trials so far were measured on others."""
+        if self.searches and self.examples != examples:
+            raise ConfigError(
+                f"{path}: these trials were measured on other examples, and the data have changed since; give another "
+                "--run, or remove the file"
+            )
+        self.examples = dict(examples)
 
 
 def _finite(value: Any) -> Any:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
@@ -36,6 +37,19 @@ def test_the_reweighted_set_says_what_share_of_the_neighbours_was_found(run: Pat
     assert 1 < train["nprobe"] < train["lists"]
     assert "recall" not in facts(run, "test")
     assert "median" in facts(run, "test")
+
+
+def test_new_rows_are_annotated_as_those_of_test(run: Path, tmp_path: Path) -> None:
+    ids, x, _ = _examples(BeamFileSystem(), run, "test")
+    np.savez(tmp_path / "new.npz", X=x)
+    awe("annotate", f"--run={run}", f"--input={tmp_path / 'new.npz'}", f"--output={tmp_path / 'out'}", "--k=10")
+    found = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "out").glob("part-*")))
+    of_row = dict(zip(found.column("id").to_pylist(), found.column("labels").to_pylist(), strict=True))
+    predicted = pa.concat_tables(
+        pq.read_table(path) for path in (run / "predictions-1" / "awe" / "test").glob("part-*")
+    )
+    stage = dict(zip(predicted.column("id").to_pylist(), predicted.column("labels").to_pylist(), strict=True))
+    assert [of_row[row] for row in range(len(ids))] == [stage[id] for id in ids.tolist()]
 
 
 def test_shards_workers_and_what_stood_there_before_change_nothing(run: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.config import Config
 from pipelines.jobs.runners import RUNNERS
+from pipelines.planning.run_plan import Run
 from tests.end_to_end.runs import DIGITS, awe
 
 STAGES = ["ingest", "train", "embed", "affinity", "annotate", "evaluate"]
@@ -82,7 +83,10 @@ def test_what_is_not_said_is_as_a_configuration_has_it() -> None:
     plan = json.loads(awe("plan", "--json").stdout)["run"]
     usual = Config.model_validate({"data": {"format": "digits"}})
     assert (plan["D"], plan["n"], plan["k"]) == (usual.train.D, usual.affinity.n, usual.evaluate.k)
-    assert f"[default: {usual.affinity.n}]" in awe("plan", "--help").stdout
+    assert plan["epochs"] == usual.train.epochs == Run.__dataclass_fields__["epochs"].default
+    said = awe("plan", "--help").stdout
+    assert f"[default: {usual.affinity.n}]" in said
+    assert f"[default: {usual.train.epochs}]" in said
 
 
 def test_where_a_configuration_maps_x_the_features_are_those_of_the_raw_data(tmp_path: Path) -> None:
@@ -92,6 +96,16 @@ def test_where_a_configuration_maps_x_the_features_are_those_of_the_raw_data(tmp
     plan = json.loads(awe("plan", *asked).stdout)["run"]
     of_x = {name: plan[name] for name in ("dimension", "mapped_from", "landmarks", "nonzeros")}
     assert of_x == {"dimension": 40, "mapped_from": 90, "landmarks": 300, "nonzeros": None}
+
+
+def test_methods_and_checks_are_of_x_as_landmarks_make_it(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    mapped = "landmarks = 1000\ncomponents = 500\n[affinity]\ninput_weight = 0.8\n"
+    config.write_text('[data]\ntrain = "mine.npz"\n' + mapped)
+    asked = f"--config={config}", "--features=100000", "--nonzeros=50", "--json"
+    plan = json.loads(awe("plan", *asked).stdout)["run"]
+    assert plan["input_weight"] == 0.8
+    assert "ridge" in plan["methods"]
 
 
 def test_a_configuration_goes_before_the_run_whose_counts_stay(digits: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pipelines import tune
 from pipelines.command_line import cli
 from pipelines.config import Config, load_config
-from pipelines.errors import DataError
+from pipelines.errors import ConfigError, DataError, StoreError
 from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.jobs.job import pipeline_options
 from pipelines.results_table import row_fingerprint
@@ -32,7 +32,13 @@ class Killed(Exception):
     """Stands for a signal."""
 
 
-def searched(root: Path, trials: int, killed_at: int | None = None, seeds: tuple[int, ...] = (0, 1)) -> list[Trial]:
+def searched(
+    root: Path,
+    trials: int,
+    killed_at: int | None = None,
+    seeds: tuple[int, ...] = (0, 1),
+    killed_by: type[Exception] = Killed,
+) -> list[Trial]:
     """A search whose trials cost nothing: P@1 is best at a margin of 2 with D = 64, and one corner diverges."""
     config = Config.model_validate(
         {"data": {"format": "digits"}, "tune": {"metric": "p@1", "wsabie": {"train": {"C": [], "batch": []}}}}
@@ -45,7 +51,7 @@ def searched(root: Path, trials: int, killed_at: int | None = None, seeds: tuple
         nonlocal measured
         measured += 1
         if measured == killed_at:
-            raise Killed
+            raise killed_by
         if settings["train.margin"] > 8:
             raise DataError("training diverged")
         distance = abs(settings["train.margin"] - 2) / 10 + (settings["train.D"] == 8) / 5
@@ -76,6 +82,25 @@ def test_a_trial_that_falls_behind_is_given_up_and_one_that_diverges_is_kept_wit
     assert states == {"complete", "pruned", "failed"}
     assert all(len(trial.validation) == 1 for trial in trials if trial.state == "pruned")
     assert {trial.reason for trial in trials if trial.state == "failed"} == {"training diverged"}
+
+
+def test_a_store_that_goes_away_ends_the_search_and_no_trial_is_blamed(tmp_path: Path) -> None:
+    whole = searched(tmp_path / "whole", 6)
+    with pytest.raises(StoreError):
+        searched(tmp_path / "cut", 6, killed_at=5, killed_by=StoreError)
+    assert described(searched(tmp_path / "cut", 6)) == described(whole)
+
+
+def test_trials_of_other_examples_are_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / "trials.json")
+    trials = Trials({"seed": 5})
+    trials.measured_on({"seed-0/examples/train": "a"}, path)
+    trials.searches["wsabie"] = []
+    trials.save(FS, path)
+    again = Trials.load(FS, path, {"seed": 5})
+    again.measured_on({"seed-0/examples/train": "a"}, path)
+    with pytest.raises(ConfigError, match=r"trials\.json: .* the data have changed since"):
+        again.measured_on({"seed-0/examples/train": "b"}, path)
 
 
 @pytest.mark.parametrize("killed_at", [1, 2, 23])
@@ -194,7 +219,12 @@ def test_results_on_test_are_enough_to_refuse(tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.parametrize(
     ("flags", "words"),
-    [((), "--budget=MINUTES"), (("--trials=1", "--tune.metric=p@7"), "tune.metric = p@7"), (("--budget=0",), "budget")],
+    [
+        ((), "--budget=MINUTES"),
+        (("--trials=1", "--tune.metric=sibling-p@1"), "tune.metric = sibling-p@1"),
+        (("--trials=1", "--tune.metric=p@7"), "tune.metric = p@7"),
+        (("--budget=0",), "budget"),
+    ],
 )
 def test_what_cannot_be_searched_for_is_refused_before_any_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], words: str

@@ -185,6 +185,15 @@ def test_commit_makes_it_exist_and_removes_what_is_not_listed(tmp_path: Path) ->
     assert read_manifest(FS, str(tmp_path), "embed") == made
 
 
+def test_commit_leaves_the_files_of_others_where_they_are(tmp_path: Path) -> None:
+    others = {"new.npz", "notes.txt", "part-1.parquet", "model.safetensors", ".hidden"}
+    for name in others:
+        (tmp_path / name).write_bytes(b"a user's own")
+    commit(FS, str(tmp_path), write_dataset(tmp_path, "r", 1))
+    assert others <= names(tmp_path)
+    assert {(tmp_path / name).read_bytes() for name in others} == {b"a user's own"}
+
+
 def test_committing_twice_is_harmless(tmp_path: Path) -> None:
     made = write_dataset(tmp_path, "r", 1)
     for _ in range(2):

@@ -177,3 +177,13 @@ def test_a_crash_while_a_model_is_replaced_leaves_the_old_one_or_none(tmp_path: 
         "model.json",
         "model.safetensors",
     ]
+
+
+def test_what_an_older_model_and_a_training_left_goes_and_files_of_others_stay(tmp_path: Path) -> None:
+    for name in ("ridge.safetensors", "checkpoint.json", "writing-0123"):
+        (tmp_path / name).write_bytes(b"left over")
+    (tmp_path / "notes.txt").write_bytes(b"a user's own")
+    write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("model.safetensors", "accumulators.safetensors", "history.json", MODEL, "notes.txt")
+    }

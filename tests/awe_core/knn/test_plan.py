@@ -24,6 +24,7 @@ def joins(draw: st.DrawFn) -> Asked:
         n=draw(st.integers(1, 200)),
         workers=draw(st.integers(1, 500)),
         worker_bytes=draw(st.integers(GIB, 64 * GIB)),
+        shards=draw(st.none() | st.integers(1, 20)),
     )
 
 
@@ -113,6 +114,17 @@ def test_every_row_that_is_asked_for_is_counted_and_meets_every_shard(asked: Ask
 def test_too_little_memory_says_how_much_is_needed() -> None:
     with pytest.raises(ValueError, match=r"the join needs [\d,]+ bytes a worker .* and has 1,000"):
         plans(Asked(10**6, True, 0, 128, 20, 2, 1000))
+
+
+@given(joins())
+def test_shards_that_are_given_are_those_of_every_plan_or_do_not_fit(asked: Asked) -> None:
+    if asked.shards is None:
+        return
+    assert {plan.shards for plan in made(asked)} <= {asked.shards}
+    assert {plan.shards for plan in made(replace(asked, parts=3))} <= {min(3, asked.shards)}
+    assert made(replace(asked, worker_bytes=2**60))
+    with pytest.raises(ValueError, match=rf"for {asked.shards} shards? of"):
+        plans(replace(asked, base_rows=10**6, worker_bytes=1000))
 
 
 def test_a_large_base_is_cut_until_two_shards_fit() -> None:

@@ -172,9 +172,9 @@ class TooLittleMemory(ValueError):
 
     def __init__(self, asked: Asked, least: int) -> None:
         self.least = least
-        shards = f"shards of at most {GROUP_ROWS:,} rows" if asked.shards is None else f"{asked.shards:,} shard{'s'[asked.shards == 1 :]}"
+        cut = f"in shards of at most {GROUP_ROWS:,} rows" if asked.shards is None else f"cut into {asked.shards:,}"
         super().__init__(
-            f"the join needs {least:,} bytes a worker for {shards} of {asked.dimension} dimensions, and has "
+            f"the join needs {least:,} bytes a worker for {asked.dimension} dimensions, {cut}, and has "
             f"{asked.worker_bytes:,}"
         )
 

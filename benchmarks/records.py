@@ -16,7 +16,7 @@ from awe_core.affinities.settings import keys_of
 from benchmarks.paired import paired
 from pipelines.config import METHODS_0, METHODS_T, Affinity, Config, Train, load_config
 from pipelines.filesystems.filesystem import BeamFileSystem
-from pipelines.results_table import read_results
+from pipelines.results_table import query_seconds, read_results
 from schemas.checkpoint_file import find_checkpoint
 from schemas.manifest import find_manifest
 from schemas.model_file import find_model
@@ -149,7 +149,7 @@ def _same(said: Any, asked: Any) -> bool:
 def _row(method: str, iteration: int, of_seeds: Sequence[Mapping[str, Any]]) -> Row:
     names = [name for name in of_seeds[0]["metrics"] if all(name in row["metrics"] for row in of_seeds)]
     metrics = {name: Figure.of([row["metrics"][name] for row in of_seeds]) for name in names}
-    timed = [1000 * row["seconds"] / row["scored"] for row in of_seeds if row.get("seconds") is not None]
+    timed = [1000 * seconds for row in of_seeds if (seconds := query_seconds(row)) is not None]
     reached = [row["bytes"] / 1e6 for row in of_seeds if row.get("bytes") is not None]
     return Row(method, iteration, metrics, _median(timed), _median(reached))
 

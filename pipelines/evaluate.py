@@ -170,6 +170,7 @@ def _row(context: Context, lane: Lane, split: EvaluateSplit, totals: dict[str, f
         "iteration": split.iteration,
         "seed": context.config.run.seed,
         "metrics": metrics.means(totals),
+        "rows": rows,
         "scored": int(totals["scored"]),
         "recipe": split.recipe,
     }

@@ -93,6 +93,11 @@ def says_progress() -> bool:
     return _LOGGER.isEnabledFor(logging.INFO)
 
 
+def no_bar() -> bool | None:
+    """tqdm's `disable`: None leaves a bar to terminals, True shows none where no progress is said."""
+    return None if says_progress() else True
+
+
 def notice(message: str) -> None:
     """One line that is said even where progress is not."""
     _LOGGER.warning("%s", message)

@@ -41,6 +41,13 @@ def read_results(fs: FileSystem, path: str) -> dict[RowKey, dict[str, Any]]:
     return found
 
 
+def query_seconds(row: Mapping[str, Any]) -> float | None:
+    """CPU seconds of ranking one example, with labels or without; None where they are not known."""
+    seconds = row.get("seconds")
+    # A row that was written before there was `rows` says how many had labels.
+    return None if seconds is None else float(seconds) / int(row.get("rows", row["scored"]))
+
+
 def _rows(fs: FileSystem, run: RunDirectory) -> list[dict[str, Any]]:
     return list(read_results(fs, run.path("results.json")).values())
 

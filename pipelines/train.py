@@ -298,7 +298,7 @@ def _write(
 @contextmanager
 def _progress(name: str, epochs: int) -> Iterator[Any]:
     """A bar on a terminal, a line an epoch elsewhere, both with the time left if all epochs are run."""
-    with tqdm(total=epochs, desc=name, unit="epoch", disable=None if log.says_progress() else True, leave=False) as bar:
+    with tqdm(total=epochs, desc=name, unit="epoch", disable=log.no_bar(), leave=False) as bar:
         logged, sampler, reached = 0, None, (0, 0)
 
         def report(progress: Progress) -> None:

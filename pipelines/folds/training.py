@@ -27,7 +27,7 @@ from pipelines.datasets.example_blocks import DatasetBlocks
 from pipelines.datasets.models import is_trained, model_facts, model_file, model_tensors
 from pipelines.jobs.memory import Memory, held_beside_examples
 from pipelines.run_directory import Lane
-from pipelines.stage import Context, timed
+from pipelines.stage import Context, spent, timed
 from pipelines.training.checkpoints import DiskCheckpoints
 from pipelines.training.interruption import Stop, deferred_signals
 from schemas.errors import DataError
@@ -59,7 +59,7 @@ def train_folds(
     training = _FoldTraining(context, lane, settings, inputs, datasets[0][1].facts)
     todo = [fold for fold in range(context.config.folds) if not training.stands(fold)]
     if todo:
-        with timed(context.short(f"{lane.root}/folds")):
+        with timed(context.short(f"{lane.root}/folds")), spent(context, lane, "train-folds"):
             training.run(datasets, todo)
     else:
         log.info(f"{context.short(f'{lane.root}/folds')} are up to date, skipped")
@@ -140,7 +140,7 @@ class _FoldTraining:
 @contextmanager
 def _progress(epochs: int) -> Iterator[Callable[[Progress], None]]:
     """A bar on a terminal, over the epochs of all folds."""
-    with tqdm(total=epochs, desc="folds", unit="epoch", disable=None, leave=False) as bar:
+    with tqdm(total=epochs, desc="folds", unit="epoch", disable=log.no_bar(), leave=False) as bar:
 
         def report(progress: Progress) -> None:
             if progress.rows == progress.rows_of_epoch:

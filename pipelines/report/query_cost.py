@@ -9,6 +9,7 @@ from pipelines.report import look
 from pipelines.report.chart import Axis, Series, scatter
 from pipelines.report.formatting import number
 from pipelines.report.results import Row, rows_by_split
+from pipelines.results_table import query_seconds
 
 
 def content(run: ExistingRun) -> dict[str, Any] | None:
@@ -17,7 +18,7 @@ def content(run: ExistingRun) -> dict[str, Any] | None:
     if not by_split:
         return None
     split, rows = next(iter(by_split.items()))
-    timed = [(row, 1000 * row["seconds"] / row["scored"]) for row in rows if row.get("seconds")]
+    timed = [(row, 1000 * seconds) for row in rows if (seconds := query_seconds(row))]
     series = [
         Series(
             look.title(row["method"], row["iteration"]),
@@ -38,11 +39,10 @@ def content(run: ExistingRun) -> dict[str, Any] | None:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    seconds = row.get("seconds")
     return {
         "method": row["method"],
         "iteration": row["iteration"],
         "p_at_1": row["metrics"]["p@1"],
-        "seconds": None if seconds is None else seconds / row["scored"],
+        "seconds": query_seconds(row),
         "bytes": row.get("bytes"),
     }

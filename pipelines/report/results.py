@@ -10,7 +10,7 @@ from pipelines.report import look
 from pipelines.report.chart import Axis, Chart, Series, curves
 from pipelines.report.formatting import percent
 from pipelines.report.published import Published, beside
-from pipelines.results_table import SHOWN, read_results, row_order
+from pipelines.results_table import SHOWN, query_seconds, read_results, row_order
 
 Row = dict[str, Any]
 _SPLITS = ("test", "validation")
@@ -57,7 +57,7 @@ def _table(rows: Sequence[Row], published: Published | None) -> dict[str, Any]:
                 "method": row["method"],
                 "iteration": row["iteration"],
                 "cells": [(figure(row, name), row["metrics"].get(name) == best[name]) for name in columns],
-                "seconds": None if row.get("seconds") is None else row["seconds"] / row["scored"],
+                "seconds": query_seconds(row),
                 "bytes": row.get("bytes"),
             }
             for row in rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,11 +75,19 @@ def _iteration(run: ExistingRun, lane: Lane, T: int, said: str) -> Iterable[Spen
         source = run.config.affinity.source(T)
         if run.config.affinity.embedded and source == T - 1:
             yield _of_datasets(fs, f"{said}embed {source}", [lane.embeddings(source, split) for split in lane.splits])
+            if source == 0 and run.config.folds:
+                yield _of_datasets(fs, f"{said}embed by folds", _fold_embeddings(lane, run.config.folds))
         yield _of_datasets(fs, f"{said}affinity {T}", [lane.reweighted(T, split) for split in lane.splits])
     yield _spent(fs, f"{said}train {T}", [_trained(fs, lane, T)], [])
+    if T == 0 and run.config.folds:
+        yield _spent(fs, f"{said}train folds", [_json(fs, fs.join(lane.root, "log", "train-folds.json"))], [])
     methods = run.config.methods(T, facts)
     ranked = [lane.predictions(T, method, split) for method in methods for split in lane.ranked]
     yield _of_datasets(fs, f"{said}annotate {T}", ranked)
+
+
+def _fold_embeddings(lane: Lane, folds: int) -> list[str]:
+    return [lane.fold_embeddings(*which) for which in itertools.product(range(folds), lane.fit, (True, False))]
 
 
 def _trained(fs: FileSystem, lane: Lane, T: int) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from pipelines.config import load_config, parse_overrides
 from pipelines.datasets.models import load_model, model_file
 from pipelines.errors import ConfigError
 from pipelines.folds import training
+from pipelines.questions.existing_run import ExistingRun
+from pipelines.report import stages as report
 from pipelines.run_directory import Lane
 from pipelines.stage import Context
 from pipelines.training.checkpoints import DiskCheckpoints
@@ -110,6 +112,17 @@ def test_workers_threads_and_shards_change_no_byte_and_the_twin_trains_the_same_
     twin.fit(x, y, ids=ids)
     assert np.array_equal(model.U, twin.models_[1].U)
     assert np.array_equal(model.V, twin.models_[1].V)
+
+
+def test_the_report_has_what_the_folds_took_and_wrote(reweighted: Path, tmp_path: Path) -> None:
+    root = copied(reweighted, tmp_path / "run")
+    made = context(root)
+    train.main(made, lane(made), 1)
+    spent = {one.stage: one for one in report.content(ExistingRun(made, 1))["spent"]}
+    assert spent["train folds"].seconds == json.loads((root / "log" / "train-folds.json").read_text())["seconds"]
+    embedded = spent["embed by folds"]
+    assert embedded.seconds is not None
+    assert embedded.written == sum(path.stat().st_size for path in (root / "folds").rglob("part-*"))
 
 
 def test_a_training_row_has_its_neighbours_in_the_other_folds_where_their_model_puts_it(reweighted: Path) -> None:

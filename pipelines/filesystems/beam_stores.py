@@ -16,9 +16,9 @@ from schemas.errors import StoreError
 _MIME = "application/octet-stream"
 
 
-def open_decompressed(path: str) -> BinaryIO:
-    """Open any path for reading, decompressed where its name says that it is compressed (.gz, .bz2, .zst …)."""
-    return cast(BinaryIO, FileSystems.open(path, _MIME, CompressionTypes.AUTO))
+def open_any(path: str) -> BinaryIO:
+    """Open any path that Beam knows for reading, as it is."""
+    return cast(BinaryIO, FileSystems.open(path, _MIME, CompressionTypes.UNCOMPRESSED))
 
 
 class BeamStores:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import BinaryIO
 
+from pipelines.filesystems.decompressed import decompressed
 from pipelines.filesystems.scratch import ScratchCopies
 from schemas.errors import StoreError
 from schemas.filesystem import Draft, FileSystem, LocalFileSystem, Readable
@@ -44,9 +45,9 @@ class BeamFileSystem:
 
     def open_raw(self, path: str) -> BinaryIO:
         """Open a user's file, decompressed where its name says that it is compressed (.gz, .bz2, .zst …)."""
-        from pipelines.filesystems.beam_stores import open_decompressed
+        from pipelines.filesystems.beam_stores import open_any
 
-        return open_decompressed(path)
+        return decompressed(open_any(path), path)
 
     def draft(self, directory: str) -> Draft:
         return self._of(directory).draft(directory)

@@ -15,6 +15,7 @@ LINES = 100
 HEAD_BYTES = 1 << 20
 _LEAST_SHARE = 0.1
 _FEATURE = re.compile(rb"(^|\s)\d+:[-+.\d]")
+_COMPRESSED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 _MAGIC = {b"PK\x03\x04": "npz", b"PK\x05\x06": "npz", b"PAR1": "parquet"}
 
 
@@ -31,11 +32,15 @@ def detect(head: bytes, path: str) -> str:
     ConfigError
         Two formats fit, or none does: `data.format` has to say.
     DataError
-        The file is empty, or its lines end in CR alone or have semicolons for commas.
+        The file is empty, or compressed where its name does not say so; its lines end in CR alone or have semicolons
+        for commas.
     """
     for magic, name in _MAGIC.items():
         if head.startswith(magic):
             return name
+    for magic, suffix in _COMPRESSED.items():
+        if head.startswith(magic):
+            raise DataError(f"{path}: it is compressed, and its name does not say so; name it {path}{suffix}")
     lines = _first_lines(head)
     if not lines:
         raise DataError(f"{path}: the file is empty; give a file with rows, or leave it out")

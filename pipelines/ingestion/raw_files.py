@@ -7,6 +7,8 @@ import io
 import math
 import os
 import posixpath
+import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from typing import BinaryIO
 
 from pipelines.config import Config, Paths, resolve
 from pipelines.errors import ConfigError, DataError
+from pipelines.filesystems.decompressed import is_compressed
 from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.formats import arff, digits
 from pipelines.formats.detect import HEAD_BYTES, detect
@@ -50,6 +53,9 @@ class RawFile:
     def has_interactions(self) -> bool:
         return self.format in INTERACTIONS
 
+
+_SOUGHT_IN = ("npz", "parquet")
+"""Formats that are not read from the beginning to the end: compressed, they are copied to scratch first."""
 
 KEYS: Mapping[str, str] = {split: f"data.{split}" for split in SPLITS}
 
@@ -232,7 +238,13 @@ def opened(fs: BeamFileSystem, file: RawFile) -> Iterator[BinaryIO]:
         yield io.BytesIO()
         return
     with reading(fs, file.path) as raw:
-        yield raw
+        if is_compressed(file.path) and file.format in _SOUGHT_IN:
+            with tempfile.TemporaryFile() as whole:
+                shutil.copyfileobj(raw, whole, 1 << 20)
+                whole.seek(0)
+                yield whole
+        else:
+            yield raw
 
 
 @contextmanager

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import zstandard
 
 from pipelines.config import Config
 from pipelines.errors import ConfigError, DataError
 from pipelines.filesystems.filesystem import BeamFileSystem
+from pipelines.formats.registry import READERS
 from pipelines.ingestion.raw_files import RawFile, find_files, opened, reading
 from tests.pipelines.ingested import write
 
@@ -80,6 +84,24 @@ def test_a_compressed_file_is_read_as_what_it_holds(tmp_path: Path) -> None:
     assert file.format == "svmlight"
     with opened(FS, file) as raw:
         assert raw.read() == b"1 0:1\n"
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_compressed_tables_can_be_sought_in(tmp_path: Path, suffix: str) -> None:
+    compress = {".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
+    content = io.BytesIO()
+    np.savez(content, X=np.eye(3), y=np.arange(3))
+    write(tmp_path / f"a.npz{suffix}", compress(content.getvalue()))
+    (file,) = found(tmp_path, train=f"a.npz{suffix}")
+    assert file.format == "npz"
+    with opened(FS, file) as raw:
+        assert READERS["npz"].survey(raw, file.path, file.given).rows == 3
+
+
+def test_a_compressed_file_whose_name_does_not_say_so_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", gzip.compress(b"1 0:1\n"))
+    with pytest.raises(DataError, match=r"a\.txt: it is compressed.* name it .*a\.txt\.gz"):
+        found(tmp_path, train="a.txt")
 
 
 def test_what_goes_wrong_while_reading_names_the_file(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pipelines.formats import interactions, pairs, svmlight
 from pipelines.formats.rows import Refused
 from pipelines.formats.text import check_line_ends
 
-LINES = 100
 HEAD_BYTES = 1 << 20
 _LEAST_SHARE = 0.1
 _FEATURE = re.compile(rb"(^|\s)\d+:[-+.\d]")
@@ -71,7 +70,7 @@ def _nearest(lines: Sequence[bytes]) -> str:
         if name == "svmlight":
             svmlight.parse(line, header=None)
         elif name == "csv":
-            pairs.parse(line, rated=False)
+            pairs.parse(line, pairs.separator_of(lines), rated=False)
     except Refused as refusal:
         return f" (as {name}, line {len(lines)}: {refusal})"
     return ""
@@ -81,7 +80,7 @@ def _first_lines(head: bytes) -> list[bytes]:
     lines = head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     if len(head) >= HEAD_BYTES and len(lines) > 1:
         lines.pop()  # cut by the end of the head
-    return [line.rstrip(b"\r") for line in lines if line.strip()][:LINES]
+    return [line.rstrip(b"\r") for line in lines if line.strip()][: pairs.FIRST_LINES]
 
 
 def _is_arff(line: bytes) -> bool:
@@ -100,10 +99,10 @@ def _interactions(lines: Sequence[bytes]) -> float:
 
 
 def _pairs(lines: Sequence[bytes]) -> float:
-    header = int(pairs.is_header(lines[:2]) and len(lines) > 1)
+    header = int(pairs.is_header(lines) and len(lines) > 1)
     # Labels with commas between would be users and items, and what follows them a part of the last one's name.
     fitting = [line for line in lines[header:] if not _FEATURE.search(line)]
-    parsed = _parsed(partial(pairs.parse, rated=False), fitting)
+    parsed = _parsed(partial(pairs.parse, separator=pairs.separator_of(lines), rated=False), fitting)
     return (header + parsed) / len(lines) if parsed else 0.0  # a header alone may be any table's
 
 

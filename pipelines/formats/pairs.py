@@ -1,7 +1,8 @@
 """Interactions as comma-separated `user,item[,rating[,time]]`, one a line, with or without a header line.
 
-A line with tabs and no comma is separated by its tabs. Users and items may be any text but a number that is not whole:
-that is a column of measurements. Ratings decide what is a positive (`min_rating`); times are not looked at.
+A file most of whose first lines have tabs is separated by them, whatever commas are in its names. Users and items may
+be any text but a number that is not whole: that is a column of measurements. Ratings decide what is a positive
+(`min_rating`); times are not looked at.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from pipelines.errors import DataError
 from pipelines.formats.interactions import survey_of
 from pipelines.formats.rows import Given, InteractionBlock, Refused, Reject, Survey, integers_if_all, objects, reject
 from pipelines.formats.text import number, numbered_lines, refuse_lone_cr
+
+FIRST_LINES = 100
+"""By which a separator and a header are told."""
 
 # About 60 bytes a line when pickled: 2 MB a block.
 _BLOCK_LINES = 32768
@@ -46,31 +50,47 @@ def read(file: BinaryIO, path: str, given: Given, survey: Survey | None) -> Iter
         min_rating is given and the first line has no rating; the header names the columns in another order.
     """
     lines = numbered_lines(file, path)
-    first = list(islice(lines, 2))
+    first = list(islice(lines, FIRST_LINES))
     refuse_semicolons(first[0][1], path)
+    separator = separator_of([line for _, line in first])
     header = is_header([line for _, line in first])
-    if given.min_rating is not None and len(_fields(first[0][1])) <= _RATING:
+    if given.min_rating is not None and len(_fields(first[0][1], separator)) <= _RATING:
         raise DataError(f"{path}: line {first[0][0]} has no rating to hold against data.min_rating; remove that key")
     if header:
-        _check_header(_fields(first[0][1]), path)
+        _check_header(_fields(first[0][1], separator), path)
     rest = chain(first[1:] if header else first, lines)
     while rows := list(islice(rest, _BLOCK_LINES)):
-        yield _block(rows, path, given.min_rating)
+        yield _block(rows, path, separator, given.min_rating)
+
+
+def separator_of(first: Sequence[bytes]) -> str:
+    """Of a file, by its first lines: titles have commas, names seldom have tabs."""
+    return "\t" if 2 * sum(b"\t" in line for line in first) > len(first) else ","
 
 
 def is_header(first: Sequence[bytes]) -> bool:
-    """Whether the first of the first two lines names the columns: it has a word for a user or a rating, or any word
-    where the second line has a number."""
+    """Whether the first of a file's first lines names the columns: it has a word for a user or a rating, or any word
+    for a user or an item where all lines after it have numbers."""
+    separator = separator_of(first)
     try:
-        names = _fields(first[0])
-        values = _fields(first[1]) if len(first) > 1 else []
+        names = _fields(first[0], separator)
     except Refused:
         return False
-    if names[0].strip().lower().startswith(_USERS) or any(map(_names_users, names[:2])):
+    if names[0].strip().lower().startswith(_USERS) or any(map(_names_users, names[:_RATING])):
         return True
     if len(names) > _RATING and not _is_number(names[_RATING]):
         return True
-    return bool(values) and not _is_number(names[0]) and _is_number(values[0])
+    rows = [row for line in first[1:] if len(row := _readable(line, separator)) >= _RATING]
+    columns = zip(names[:_RATING], *(row[:_RATING] for row in rows), strict=False) if rows else ()
+    return any(not _is_number(name) and all(map(_is_number, values)) for name, *values in columns)
+
+
+def _readable(line: bytes, separator: str) -> list[str]:
+    """The fields of a line, none of one that is refused."""
+    try:
+        return _fields(line, separator)
+    except Refused:
+        return []
 
 
 def _check_header(names: Sequence[str], path: str) -> None:
@@ -103,10 +123,9 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _fields(line: bytes) -> list[str]:
+def _fields(line: bytes, separator: str) -> list[str]:
     try:
         text = line.decode()
-        separator = "\t" if "\t" in text and "," not in text else ","
         if '"' not in text:
             return text.split(separator)
         return next(csv.reader([text], delimiter=separator, strict=True))
@@ -116,13 +135,13 @@ def _fields(line: bytes) -> list[str]:
         raise Refused(f"not comma-separated: {error}") from None
 
 
-def _block(rows: list[tuple[int, bytes]], path: str, min_rating: float | None) -> InteractionBlock:
+def _block(rows: list[tuple[int, bytes]], path: str, separator: str, min_rating: float | None) -> InteractionBlock:
     lines, users, items = list[int](), list[str](), list[str]()
     rejects: list[Reject] = []
     left_out = 0
     for line, content in rows:
         try:
-            user, item, rating = parse(content, min_rating is not None)
+            user, item, rating = parse(content, separator, min_rating is not None)
         except Refused as refusal:
             rejects.append(reject(path, line, str(refusal), content))
             continue
@@ -137,7 +156,7 @@ def _block(rows: list[tuple[int, bytes]], path: str, min_rating: float | None) -
     return InteractionBlock(path, numbers, objects(users), objects(items), indptr, tuple(rejects), left_out)
 
 
-def parse(line: bytes, rated: bool) -> tuple[str, str, float]:
+def parse(line: bytes, separator: str, rated: bool) -> tuple[str, str, float]:
     """User, item and rating (1 where there is none) of one line.
 
     Raises
@@ -147,7 +166,7 @@ def parse(line: bytes, rated: bool) -> tuple[str, str, float]:
         no number, or none where `rated` asks for one.
     """
     refuse_lone_cr(line)
-    fields = [field.strip() for field in _fields(line)]
+    fields = [field.strip() for field in _fields(line, separator)]
     if not 2 <= len(fields) <= _MOST_FIELDS:
         raise Refused(f"{len(fields)} fields (must be {_COLUMNS})")
     for what, key in (("user", fields[0]), ("item", fields[1])):

@@ -21,12 +21,20 @@ def pairs_of(blocks: list) -> list[tuple[str, str]]:
     return [pair for block in blocks for pair in zip(block.users.tolist(), block.items.tolist(), strict=True)]
 
 
-def test_a_line_with_tabs_and_no_comma_is_separated_by_them() -> None:
+def test_a_file_that_begins_with_tabs_is_separated_by_them() -> None:
     assert pairs_of(blocks_of(pairs, b"user\titem\trating\nann\tgreen tea\t4\nbob\tmilk\t2\n")) == [
         ("ann", "green tea"),
         ("bob", "milk"),
     ]
-    assert pairs_of(blocks_of(pairs, b"ann\tsmith,tea\n")) == [("ann\tsmith", "tea")]
+    titles = b"ann\tGodfather, The\t4\nbob\tAlien\t3\nann\tRing, The\t1\n"
+    assert pairs_of(blocks_of(pairs, titles)) == [("ann", "Godfather, The"), ("bob", "Alien"), ("ann", "Ring, The")]
+    assert pairs_of(blocks_of(pairs, b"user,item\nann\tsmith,tea\n")) == [("ann\tsmith", "tea")]
+
+
+def test_bad_lines_do_not_hide_a_header() -> None:
+    blocks = blocks_of(pairs, b"Kunde,Artikel\nu1,5\n\xff,7\nu2\nu1,6\n")
+    assert pairs_of(blocks) == [("u1", "5"), ("u1", "6")]
+    assert [refused.line for refused in rejects_of(blocks)] == [3, 4]
 
 
 @pytest.mark.parametrize("line", [b"0.531,-0.2,1", b"ann,1.25", b"-.5,tea", b"1.5e3,tea"])
@@ -54,6 +62,9 @@ def test_any_text_may_name_a_user_or_an_item(rows: list[tuple[str, str]]) -> Non
         (b"a,b,stars\na,b,4\n", True),
         (b"customer,product\nann,tea\n", True),
         (b"Customer_ID,product\nann,tea\n", True),
+        (b"Kunde,Artikel\nu1,5\n", True),
+        (b"Kunde\tArtikel, Nr\nu1\t5\n", True),
+        (b"ann,Alien\nbob,1984\nann,Solaris\n", False),
         (b"ann,user guide\nbob,tea\n", False),
         (b"1,2\n3,4\n", False),
         (b"anna,film\nbert,book\n", False),

@@ -29,6 +29,7 @@ from pipelines.datasets.dataset_writer import CommitDatasets, DatasetPlan, is_cu
 from pipelines.datasets.labels import read_labels
 from pipelines.errors import TemplateWritten
 from pipelines.filesystems.filesystem import BeamFileSystem
+from pipelines.formats.registry import READERS
 from pipelines.formats.rows import Reject
 from pipelines.ingestion import hierarchy, vocabulary
 from pipelines.ingestion.fit_landmarks import SampleLandmarks, fit_landmarks, fitting_bytes
@@ -316,6 +317,9 @@ def main(context: Context, splits: Sequence[str] = tables.SPLITS) -> None:
     if has_refit(config, files, splits):
         settings["refit"] = True
         written.append(REFIT)
+    versions = {file.format: READERS[file.format].version for file in files}
+    if later := {name: version for name, version in versions.items() if version > 1}:
+        settings["readers"] = later
     recipe = recipe_of("ingest", VERSION, settings, inputs_of(files, tree))
     directories = [*map(run.examples, written), run.labels, run.rejects, run.scaling]
     directories += [run.landmarks] if config.data.landmarks else []

@@ -35,7 +35,12 @@ _SUFFIX = re.compile(r"[-_](train|test|validation|valid|sparse)$", re.IGNORECASE
 # A value in quotes, in which a backslash escapes, or a run of anything that is no separator.
 _TOKEN = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,\s'"]+""")
 _SPARSE_PAIR = re.compile(rf"\s*([0-9]+)\s+({_TOKEN.pattern})\s*(?:,|$)")
+_MEANT = {"false": 0.0, "no": 0.0, "true": 1.0, "yes": 1.0}
 _ESCAPED = re.compile(r"\\(.)")
+
+
+Numbers = dict[int, dict[str, float]]
+"""Nominal attribute → {value: number}."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,46 @@ class Header:
     line : line of @data.
     column : attribute → column of x, or -1 for a label; int64 [attributes].
     label : attribute → position in the label list, or -1 for x; int64 [attributes].
-    values : attribute → {declared value: number}, for nominal attributes only.
+    names : of the attributes.
+    declared : attribute → its values in their order, for nominal attributes only.
     """
 
     line: int
     column: NDArray[np.int64]
     label: NDArray[np.int64]
-    values: dict[int, dict[str, float]]
+    names: tuple[str, ...]
+    declared: dict[int, tuple[str, ...]]
 
     @property
     def d(self) -> int:
         return int((self.column >= 0).sum())
+
+    def numbers(self, sparse: bool, path: str) -> Numbers:
+        """Nominal attribute → {value: number}. Of x the numbers that the values are, else their places; of labels what
+        their words mean.
+
+        A sparse row leaves the first value out, so numbers count as such only where the first of them is 0.
+
+        Raises DataError for a label whose absence would be said aloud, and presence left out.
+        """
+        found = {}
+        for attribute, words in self.declared.items():
+            if self.label[attribute] < 0:
+                spelt = [_spelt(word) for word in words]
+                by_value = None not in spelt and (spelt[0] == 0 or not sparse)
+            else:
+                spelt = [_MEANT.get(word.lower(), _spelt(word)) for word in words]
+                by_value = None not in spelt
+                if sparse and by_value and spelt[0] == 1:
+                    raise DataError(
+                        f"{path}: label {self.names[attribute]!r} is declared {{{','.join(words)}}}, and sparse rows "
+                        "leave the first value out: declare 0 first"
+                    )
+            found[attribute] = {
+                word: float(value if by_value and value is not None else place)
+                for place, (word, value) in enumerate(zip(words, spelt, strict=True))
+            }
+        return found
 
 
 def labels_path(path: str, names: Sequence[str]) -> str | None:
@@ -114,22 +148,25 @@ def survey(file: BinaryIO, path: str, given: Given) -> Survey:
     if not rows:
         raise DataError(f"{path}: no row follows @data in line {header.line}; is the file cut short?")
     met = np.arange(len(given.label_names or ()), dtype=np.int64)
-    return Survey(path, rows, sparse, header.d, given.label_names, met)
+    nominal = {header.names[attribute]: numbers for attribute, numbers in header.numbers(sparse, path).items()}
+    columns = tuple(name for name, label in zip(header.names, header.label, strict=True) if label < 0)
+    return Survey(path, rows, sparse, header.d, given.label_names, met, columns=columns, nominal=nominal)
 
 
 def read(file: BinaryIO, path: str, given: Given, survey: Survey) -> Iterator[RawBlock]:
     """The rows of the file in blocks; labels are positions in the given list."""
     lines = numbered_lines(file, path)
     header = _header(lines, path, given)
+    numbers = header.numbers(survey.sparse, path)
     start, rows = 0, list[tuple[int, bytes]]()
     limit = block_rows(len(header.column))
     for item in _data(lines):
         rows.append(item)
         if len(rows) == limit:
-            yield _block(rows, start, path, header, survey.sparse)
+            yield _block(rows, start, path, header, numbers, survey.sparse)
             start, rows = start + len(rows), []
     if rows:
-        yield _block(rows, start, path, header, survey.sparse)
+        yield _block(rows, start, path, header, numbers, survey.sparse)
 
 
 def _data(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
@@ -164,24 +201,13 @@ def _columns(attributes: Sequence[tuple[str, str | list[str]]], names: Sequence[
         raise DataError(f"{path}: label {min(missing)!r} of the XML is no attribute of the file; is it the file's XML?")
     label = np.array([position.get(name, -1) for name, _ in attributes], dtype=np.int64)
     column = np.where(label < 0, np.cumsum(label < 0) - 1, -1)
-    values: dict[int, dict[str, float]] = {}
+    declared: dict[int, tuple[str, ...]] = {}
     for attribute, (name, kind) in enumerate(attributes):
         if isinstance(kind, list):
-            values[attribute] = _numbers([str(word) for word in kind])
+            declared[attribute] = tuple(map(str, kind))
         elif kind == "STRING":
             raise DataError(f"{path}: attribute {name!r} is text; x must be numbers: remove it or encode it")
-    return Header(line, column, label, values)
-
-
-def _numbers(words: Sequence[str]) -> dict[str, float]:
-    """Numbers of a nominal attribute's values: themselves if they are numbers and 0 comes first, else their places.
-
-    A sparse row leaves the first value out, so the first value has to be 0.
-    """
-    spelt = [_spelt(word) for word in words]
-    if None not in spelt and spelt[0] == 0:
-        return {word: float(word) for word in words}
-    return {word: float(place) for place, word in enumerate(words)}
+    return Header(line, column, label, tuple(name for name, _ in attributes), declared)
 
 
 def _spelt(word: str) -> float | None:
@@ -191,13 +217,15 @@ def _spelt(word: str) -> float | None:
         return None
 
 
-def _block(rows: list[tuple[int, bytes]], start: int, path: str, header: Header, sparse: bool) -> RawBlock:
+def _block(
+    rows: list[tuple[int, bytes]], start: int, path: str, header: Header, numbers: Numbers, sparse: bool
+) -> RawBlock:
     reasons: dict[int, str] = {}
     features, labels = [], []
     nothing = (np.zeros(0, np.int32), np.zeros(0, np.float32))
     for position, (_, line) in enumerate(rows):
         try:
-            row = _parse(line, header)
+            row = _parse(line, header, numbers)
         except Refused as refusal:
             reasons[position] = str(refusal)
             row = ([], *nothing)
@@ -216,7 +244,7 @@ def _block(rows: list[tuple[int, bytes]], start: int, path: str, header: Header,
     return screened(block, reasons, lambda position: rows[position][1])
 
 
-def _parse(line: bytes, header: Header) -> tuple[list[int], NDArray[np.int32], NDArray[np.float32]]:
+def _parse(line: bytes, header: Header, numbers: Numbers) -> tuple[list[int], NDArray[np.int32], NDArray[np.float32]]:
     """Labels, indices and values of one row, sparse `{0 1, 7 0.5}` or dense `1,0,0.5`."""
     refuse_lone_cr(line)
     try:
@@ -230,7 +258,7 @@ def _parse(line: bytes, header: Header) -> tuple[list[int], NDArray[np.int32], N
         if len(words) != len(header.column):
             raise Refused(f"{len(words)} values (the header has {len(header.column)} attributes)")
         attributes = np.arange(len(words), dtype=np.int64)
-    values = _values(attributes, words, header)
+    values = _values(attributes, words, numbers)
     is_label = header.label[attributes] >= 0
     strange = np.flatnonzero(is_label & (values != 0) & (values != 1))
     if len(strange):
@@ -275,10 +303,10 @@ def _sparse_words(text: str, attributes: int) -> tuple[NDArray[np.int64], list[s
     return indices, [_unquoted(word.strip()) for _, word in pairs]
 
 
-def _values(attributes: NDArray[np.int64], words: Sequence[str], header: Header) -> NDArray[np.float64]:
+def _values(attributes: NDArray[np.int64], words: Sequence[str], numbers: Numbers) -> NDArray[np.float64]:
     values = np.empty(len(words), dtype=np.float64)
     for i, (attribute, word) in enumerate(zip(attributes.tolist(), words, strict=True)):
-        declared = header.values.get(attribute)
+        declared = numbers.get(attribute)
         if declared is not None and word not in declared:
             raise Refused(f"attribute {attribute} is {shown(word.encode())}, which the header does not declare")
         if declared is not None:

@@ -10,18 +10,19 @@ from pipelines.formats.rows import Given, InteractionBlock, RawBlock, Survey
 
 
 class Reader(NamedTuple):
-    """The two functions of a format's module."""
+    """The two functions of a format's module, and the version of what they make of a file."""
 
     survey: Callable[[BinaryIO, str, Given], Survey]
     read: Callable[[BinaryIO, str, Given, Any], Iterator[RawBlock] | Iterator[InteractionBlock]]
+    version: int = 1
 
 
 READERS: dict[str, Reader] = {
     "npz": Reader(npz.survey, npz.read),
-    "arff": Reader(arff.survey, arff.read),
+    "arff": Reader(arff.survey, arff.read, version=2),
     "svmlight": Reader(svmlight.survey, svmlight.read),
     "interactions": Reader(interactions.survey, interactions.read),
-    "csv": Reader(pairs.survey, pairs.read),
+    "csv": Reader(pairs.survey, pairs.read, version=2),
     "parquet": Reader(parquet.survey, parquet.read),
     "digits": Reader(digits.survey, digits.read),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,6 +66,8 @@ class Survey:
     label_columns : columns of an indicator, else 0.
     ids : int64 [rows], the data's own ids, or None where a row is known by its place.
     keyed : whether these ids are made from keys that are text.
+    columns : names of the columns of x, where they have any.
+    nominal : the numbers that stand for words, by the name of the attribute.
     """
 
     path: str
@@ -79,6 +81,8 @@ class Survey:
     label_columns: int = 0
     ids: NDArray[np.int64] | None = None
     keyed: bool = False
+    columns: tuple[str, ...] | None = None
+    nominal: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ def survey_to_json(survey: Survey, split_rows: Sequence[int]) -> bytes:
             "indicator": survey.indicator,
             "label_columns": survey.label_columns,
             "keyed": survey.keyed,
+            "columns": survey.columns,
+            "nominal": {name: dict(numbers) for name, numbers in survey.nominal.items()},
             "has_ids": survey.ids is not None,
             "split_rows": list(split_rows),
         }
@@ -129,6 +131,8 @@ def survey_from_json(content: bytes) -> FileFacts:
         indicator=raw["indicator"],
         label_columns=raw["label_columns"],
         keyed=raw["keyed"],
+        columns=None if raw["columns"] is None else tuple(raw["columns"]),
+        nominal=raw["nominal"],
     )
     return FileFacts(survey, tuple(raw["split_rows"]), raw["has_ids"])
 
@@ -267,4 +271,21 @@ def _check_alike(facts: Sequence[FileFacts]) -> None:
         if (fact.has_ids, survey.keyed) != (facts[0].has_ids, first.keyed):
             raise DataError(
                 f"{survey.path}: its ids are not of the kind of {first.path}; give ids in all files or none"
+            )
+        _check_attributes(survey, first)
+
+
+def _check_attributes(survey: Survey, first: Survey) -> None:
+    """Columns are known by their places and words by their numbers: what has a name must have the same in all files."""
+    for name, other in zip(survey.columns or (), first.columns or (), strict=False):
+        if name != other:
+            raise DataError(
+                f"{survey.path}: attribute {name!r} stands where {first.path} has {other!r}; put them in one order"
+            )
+    for name in survey.nominal.keys() & first.nominal.keys():
+        own, others = survey.nominal[name], first.nominal[name]
+        if any(own[word] != others[word] for word in own.keys() & others.keys()):
+            raise DataError(
+                f"{survey.path}: attribute {name!r} declares its values as {{{','.join(own)}}}, and {first.path} as "
+                f"{{{','.join(others)}}}; declare them alike"
             )

@@ -478,3 +478,29 @@ def test_real_data(name: str, tmp_path: Path) -> None:
     assert found[0].facts["dimension"] == width
     assert len(names(tmp_path)) == labels
     assert rows(tmp_path, "rejects") == []
+
+
+_FIRST = "@attribute f {blue,red}\n@attribute g numeric"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "row", "words"),
+    [
+        ("@attribute f {red,blue}\n@attribute g numeric", "red,1,1\n", "'f' declares its values as {red,blue}, "),
+        (
+            "@attribute g numeric\n@attribute f {blue,red}",
+            "1,red,1\n",
+            "'g' stands where .*1.arff has 'f'; put them in",
+        ),
+    ],
+)
+def test_files_declare_their_attributes_alike(attributes: str, row: str, words: str, tmp_path: Path) -> None:
+    write(tmp_path / "set.xml", '<labels><label name="l"/></labels>')
+    one = write(tmp_path / "1.arff", _declared(_FIRST, "red,1,1\nblue,2,0\n" * 9))
+    two = write(tmp_path / "2.arff", _declared(attributes, row * 9))
+    with pytest.raises(DataError, match=f"2.arff: attribute {words}"):
+        run(tmp_path / "run", train=one, test=two)
+
+
+def _declared(attributes: str, rows: str) -> str:
+    return f"@relation r\n{attributes}\n@attribute l {{0,1}}\n@data\n{rows}"

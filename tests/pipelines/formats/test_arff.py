@@ -44,6 +44,46 @@ def test_sparse_rows_leave_zeros_out() -> None:
     np.testing.assert_array_equal(x_of(blocks, 3), [[2.5, 0, 0], [0, 0, 0], [0, 2, 0], [0, 0, 1]])
 
 
+def declared(label: str, x: str = "numeric") -> bytes:
+    return f"@relation r\n@attribute x {x}\n@attribute l {label}\n@data\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("label", "absent", "present"),
+    [
+        *(("{0,1}", "0", "1"), ("{1,0}", "0", "1"), ("numeric", "0", "1"), ("{1.0,0.0}", "0.0", "1.0")),
+        *(("{TRUE,FALSE}", "FALSE", "TRUE"), ("{no,yes}", "no", "yes"), ("{absent,there}", "absent", "there")),
+    ],
+)
+def test_a_label_is_there_by_what_its_word_means_in_whatever_order_it_is_declared(
+    label: str, absent: str, present: str
+) -> None:
+    one = Given(label_names=("l",))
+    rows = f"1,{present}\n2,{absent}\n3,{present}\n".encode()
+    assert labels_of(blocks_of(arff, declared(label) + rows, one)) == [[0], [], [0]]
+
+
+def test_sparse_rows_of_a_label_that_is_left_out_where_it_is_there_are_refused() -> None:
+    with pytest.raises(DataError, match=r"label 'l' is declared \{1,0\}, and sparse rows leave .* declare 0 first"):
+        survey_of(arff, declared("{1,0}") + b"{0 1}\n", Given(label_names=("l",)))
+
+
+@pytest.mark.parametrize(
+    ("x", "numbers"),
+    [("{0,1,2}", [0, 2]), ("{1,2,0}", [0, 2]), ("{2,4,0}", [0, 2]), ("{blue,2,0}", [2, 1]), ("{0,blue,2}", [0, 2])],
+)
+def test_values_that_are_numbers_are_those_and_words_are_their_places(x: str, numbers: list[int]) -> None:
+    content = declared("{0,1}", x) + b"0,1\n2,0\n"
+    np.testing.assert_array_equal(
+        x_of(blocks_of(arff, content, Given(label_names=("l",))), 1)[:, 0], np.array(numbers, np.float32)
+    )
+
+
+def test_sparse_rows_leave_out_the_first_value_whatever_number_it_is() -> None:
+    content = declared("{0,1}", "{3,5,7}") + b"{0 7, 1 1}\n{}\n{0 5}\n"
+    np.testing.assert_array_equal(x_of(blocks_of(arff, content, Given(label_names=("l",))), 1)[:, 0], [2, 0, 1])
+
+
 @given(
     st.lists(
         st.tuples(st.floats(width=32, allow_nan=False, allow_infinity=False), st.booleans(), st.booleans()),

@@ -51,7 +51,7 @@ from schemas.manifest import read_manifest, recipe_of
 from schemas.model_file import ModelFile
 from schemas.parts import Part, PartReader, PartWriter
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

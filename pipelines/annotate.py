@@ -43,7 +43,7 @@ from schemas.manifest import Manifest, read_manifest, recipe_of
 from schemas.model_file import ModelFile
 from schemas.parts import Part, PartReader, PartWriter
 
-VERSION = 1
+VERSION = 2
 _RANKERS = ProcessCache[scoring.Rank](4)
 _SCORES_BYTES = 128 * 2**20
 

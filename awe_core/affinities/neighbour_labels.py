@@ -21,6 +21,10 @@ from awe_core.rows import ranges
 Mode = Literal["sum", "max"]
 
 
+_FARTHEST = 60.0
+"""λx d² of the nearest neighbour, from which on weights are relative to it: e⁻⁶⁰ is 10⁻²⁶, float32 ends at 10⁻³⁸."""
+
+
 @dataclass(frozen=True)
 class NeighbourLabels:
     """One entry for every (query, neighbour, label of the neighbour), by query, neighbours in their order.
@@ -90,9 +94,14 @@ class NeighbourLabels:
 def counted(
     neighbours: Neighbours, lambda_x: float, epsilon: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """(query, place, exp(−λx d²)) of the neighbours whose weight is not below ε / n, by query and place."""
+    """(query, place, weight exp(−λx d²)) of the neighbours whose weight is not below ε / n, by query and place.
+
+    Of a query whose nearest neighbour is so far that this is below e⁻⁶⁰ all weights have one more factor, which brings
+    that one's there: G then orders the labels as the equation does, where float32 would have 0 for all of them.
+    """
     queries, places = np.nonzero(neighbours.ids != NOBODY)
-    weights = np.exp(-lambda_x * neighbours.distances[queries, places])
+    nearest = lambda_x * neighbours.distances[queries, 0]
+    weights = np.exp(np.maximum(nearest - _FARTHEST, 0.0) - lambda_x * neighbours.distances[queries, places])
     if not epsilon:
         return queries, places, weights
     kept = weights >= epsilon / neighbours.ids.shape[1]

@@ -164,3 +164,22 @@ def test_an_unknown_kind_and_an_infinite_lambda_y_are_refused(kind: StoredKind) 
     near = NearLabels.of(np.arange(6, dtype=np.float32).reshape(3, 2), NEAR)
     with pytest.raises(ValueError, match=rf"not '{kind}' with λy = inf"):
         from_neighbours(kind, "sum", math.inf, near)
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+@given(st.floats(1.0, 1e6), st.integers(0, 2**20))
+def test_rows_however_far_from_the_base_have_their_labels_in_the_order_of_the_equation(
+    mode: Mode, distance: float, seed: int
+) -> None:
+    data = Data(seed, [{row % LABELS} for row in range(ROWS)])
+    table = LabelsById.of(data.ids, csr(data.labels, LABELS))
+    gaps = np.sort(np.random.default_rng(seed).uniform(0.0, 5.0, (1, N)))
+    found = from_neighbours("knn", mode, math.inf, None).of(
+        NeighbourLabels.of(Neighbours(data.ids[None, :N], distance + gaps - gaps[0, 0]), table, LAMBDA_X)
+    )
+    assert (found.data > 0).all()
+    own = [next(iter(data.labels[row])) for row in range(N)]
+    relative = found.toarray()[0, own] / found.data.max()
+    np.testing.assert_allclose(relative, np.exp(-LAMBDA_X * (gaps[0] - gaps[0, 0])), rtol=1e-4)
+    if LAMBDA_X * distance < 60:
+        np.testing.assert_allclose(found.data.max(), np.exp(-LAMBDA_X * distance), rtol=1e-6)

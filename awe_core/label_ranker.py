@@ -34,7 +34,7 @@ from awe_core.training.settings import TrainSettings
 from awe_core.training.trainer import Trained
 
 LOWEST = float(np.finfo(np.float32).min)
-"""Score of a label that cannot be ranked (no candidate): finite, for scikit-learn's metrics refuse infinities."""
+"""Score of a label that cannot be ranked (no candidate), before it has one that others can count with."""
 
 
 Scorer = Callable[[Features], NDArray[np.float64]]
@@ -75,14 +75,16 @@ class LabelRanker(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: ArrayLike | sp.spmatrix) -> NDArray[np.float64]:
         """f(x, y) of every row and label.
 
-        Computed in float64 from U and V, so that a row's scores do not depend on the rows beside it.
+        Computed in float64 from U and V, so that a row's scores do not depend on the rows beside it. Labels that are no
+        candidates of a row, whose G is 0, have 0, or where candidates are not above 0 a little less than the least of
+        them: the order is that of `rank`, and what comes after the candidates ties.
 
         Returns
         -------
         float64 [rows, Y]; where y is one of two classes f(x, second) − f(x, first), [rows].
         """
         features = self._new_features(X)
-        found = [np.zeros((0, len(self.classes_))), *(scores for _, scores in self._score_runs(features))]
+        found = [np.zeros((0, len(self.classes_))), *(_filled(scores) for _, scores in self._score_runs(features))]
         scores = np.concatenate(found)
         if self._targets.kind == "classes" and len(self.classes_) == 2:
             return np.asarray(scores[:, 1] - scores[:, 0])
@@ -108,14 +110,16 @@ class LabelRanker(ClassifierMixin, BaseEstimator):
         return self.rank(X, k, **how).padded(k)
 
     def score(self, X: ArrayLike | sp.spmatrix, y: Any, sample_weight: ArrayLike | None = None) -> float:
-        """P@1: the share of the rows with labels whose best label is a true one; of single classes, the accuracy."""
+        """P@1: the share of the rows with labels whose best label is a true one; of single classes, the accuracy.
+
+        A label that was not met by `fit` is one that no row is given.
+        """
         features = self._new_features(X)
         truth = self._targets.encode(y, strict=False)
         weight = _weights(sample_weight, truth.shape[0]).astype(np.float64)
         if truth.shape[0] != features.shape[0]:
             raise ValueError(f"X has {features.shape[0]} rows and y {truth.shape[0]}")
-        if self._targets.kind != "classes":
-            weight *= np.diff(truth.indptr) > 0
+        weight *= self._targets.labelled(y)
         hits = np.zeros(len(weight))
         for rows, scores in self._score_runs(features):
             hits[rows] = np.asarray(truth[np.arange(rows.start, rows.stop), scores.argmax(axis=1)]).ravel()
@@ -267,6 +271,13 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _filled(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`decision_function`'s scores from those of a `Scorer`."""
+    ranked = scores > LOWEST
+    least = np.min(scores, axis=1, initial=0.0, where=ranked)
+    return np.where(ranked, scores, np.nextafter(least, -np.inf)[:, None])
 
 
 class WideModel:

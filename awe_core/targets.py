@@ -76,6 +76,15 @@ class Targets:
         flat = np.array([label for labels in ids for label in labels], dtype=np.int32)
         return _ones(sp.csr_matrix((np.ones(len(flat)), flat, indptr), shape=(len(ids), len(self.classes))))
 
+    def labelled(self, y: Any) -> NDArray[np.bool_]:
+        """Which rows have a label, one that is not among the classes included: [rows]."""
+        kind, given = _understood(y)
+        if kind == "lists":
+            return np.array([len(labels) > 0 for labels in given], dtype=bool)
+        if kind == "classes":
+            return np.ones(len(given), dtype=bool)
+        return np.asarray(np.diff(_ones(sp.csr_matrix(given, copy=True)).indptr) > 0)
+
     def decode(self, labels: NDArray[np.int64]) -> Any:
         """Predictions as y was given: from label ids [rows, k], best first, −1 where a list has ended."""
         if self.kind == "classes":

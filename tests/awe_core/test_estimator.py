@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
@@ -236,14 +237,39 @@ def test_partial_fit_goes_on_from_the_model_as_it_stands() -> None:
     assert not hasattr(AffinityWeightedEmbedding(), "partial_fit")
 
 
+def test_of_two_classes_the_one_that_is_predicted_has_the_sign_and_the_scores_can_be_calibrated() -> None:
+    two = (X[:, 0] > 0).astype(int)
+    fitted = AffinityWeightedEmbedding(D=4, epochs=5, n=3).fit(X, two)
+    decided = fitted.decision_function(X)
+    assert np.abs(decided).max() < 1e6
+    assert ((decided > 0).astype(int) == fitted.predict(X)).all()
+    assert len(np.unique(decided)) > 50
+    calibrated = CalibratedClassifierCV(AffinityWeightedEmbedding(D=4, epochs=5, n=3), cv=3).fit(X, two)
+    assert len(np.unique(calibrated.predict_proba(X))) > 50
+
+
+@pytest.mark.parametrize("model", BOTH, ids=name)
+def test_labels_that_were_not_met_are_missed_and_rows_without_any_are_not_counted(model: Any) -> None:
+    lists = [[str(label)] for label in y]
+    fitted = clone(model).fit(X, lists)
+    right = fitted.predict(X[:2])
+    assert fitted.score(X[:2], right) == 1.0
+    assert fitted.score(X[:2], [right[0], ["nobody has it"]]) == 0.5
+    assert fitted.score(X[:2], [right[0], []]) == 1.0
+
+
 def test_labels_that_are_no_candidates_stand_below_all_that_are() -> None:
     fitted = AffinityWeightedEmbedding(D=4, epochs=2, n=1).fit(X, y)
     scores = fitted.decision_function(X)
-    assert np.isfinite(scores).all()
-    assert ((scores > estimator.LOWEST).sum(axis=1) == 1).all()
+    candidates = fitted.affinity(X).toarray() > 0
+    assert (candidates.sum(axis=1) == 1).all()
+    for own, is_candidate in zip(scores, candidates, strict=True):
+        least = min(own[is_candidate].min(), 0.0)
+        assert (own[~is_candidate] < least).all()
+        np.testing.assert_allclose(own[~is_candidate], least, atol=1e-300)
     assert fitted.predict(X).tolist() == fitted.predict_topk(X, 1)[:, 0].tolist()
     by_all = AffinityWeightedEmbedding(D=4, epochs=2, n=1, bias=0.5).fit(X, y)
-    assert (by_all.decision_function(X) > estimator.LOWEST).all()
+    assert len(np.unique(by_all.decision_function(X))) > 3
     assert by_all.predict(X).tolist() == by_all.predict_topk(X, 1)[:, 0].tolist()
 
 
@@ -411,9 +437,9 @@ def test_ids_that_name_no_rows_are_refused(model: Any, ids: np.ndarray, words: s
 
 
 def test_a_fit_that_failed_leaves_nothing_to_ask() -> None:
-    fitted = AffinityWeightedEmbedding(**SMALL).fit(X, y).set_params(lambda_x=1e9)
+    fitted = AffinityWeightedEmbedding(**SMALL).fit(X, y)
     with pytest.raises(ValueError, match="the affinity is 0 on every training pair"):
-        fitted.fit(X, y)
+        fitted.fit(X, np.arange(60))  # nobody's neighbours have its label
     with pytest.raises(NotFittedError):
         fitted.predict(X)
 

@@ -17,6 +17,16 @@ from . import join
 Affinity = dict[int, float]  # label → G(x, y) of one example; its keys are the candidates
 
 
+FARTHEST = 60.0
+
+
+def weight(lam: float, distance: float, near: join.Neighbours) -> float:
+    """exp(−λx d²); where that of the nearest is below e⁻⁶⁰ all of the row are multiplied so that it is e⁻⁶⁰, which
+    changes no order of labels."""
+    nearest = min(distance for distance, _ in near)
+    return math.exp(max(lam * nearest - FARTHEST, 0.0) - lam * distance)
+
+
 def knn_affinity(
     neighbours: Sequence[join.Neighbours],
     labels_by_id: Mapping[int, AbstractSet[int]],
@@ -34,7 +44,7 @@ def knn_affinity(
         terms: dict[int, list[float]] = {}
         for distance, neighbour in near:
             for label in labels_by_id[neighbour]:
-                terms.setdefault(label, []).append(math.exp(-lam * distance))
+                terms.setdefault(label, []).append(weight(lam, distance, near))
         affinities.append({label: combine(terms[label]) for label in sorted(terms)})
     return affinities
 
@@ -54,9 +64,9 @@ def rbf_affinity(
     combine: Callable[[list[float]], float] = math.fsum if mode == "sum" else max
     affinities = []
     for near in neighbours:
-        pairs = [(math.exp(-lam * distance), label) for distance, m in near for label in labels_by_id[m]]
+        pairs = [(weight(lam, distance, near), label) for distance, m in near for label in labels_by_id[m]]
         terms = {
-            y: [weight * close for weight, label in pairs if (close := closeness(y, label)) is not None]
+            y: [of_neighbour * close for of_neighbour, label in pairs if (close := closeness(y, label)) is not None]
             for y in range(labels)
         }
         affinities.append({y: combine(values) for y, values in terms.items() if values})

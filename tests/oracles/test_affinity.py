@@ -23,7 +23,12 @@ def test_max_keeps_the_nearest_neighbour_of_each_label() -> None:
 
 
 def test_an_affinity_that_underflows_is_a_candidate_all_the_same() -> None:
-    assert affinity.knn_affinity([[(1e6, 1)]], LABELS, lam=1.0) == [{5: 0.0}]
+    assert affinity.knn_affinity([[(0.0, 3), (1e6, 1)]], {3: {7}, 1: {5}}, lam=1.0) == [{5: 0.0, 7: 1.0}]
+
+
+def test_where_all_would_underflow_they_are_multiplied_alike_until_the_nearest_is_there() -> None:
+    [G] = affinity.knn_affinity([[(1e6, 3), (1e6 + 1, 1)]], {3: {7}, 1: {5}}, lam=1.0)
+    assert G == pytest.approx({5: math.exp(-61), 7: math.exp(-60)})
 
 
 def test_without_neighbours_or_without_their_labels_there_is_no_candidate() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,10 @@ _HEAD_BYTES = 4 << 20
 _KEYS = {"train": "DATA", "validation": "--validation", "test": "--test"}
 _DENSE_BYTES = 2**30
 """Of all x as float32, by the first file: where there are no more, it may stand beside Ux."""
+_VECTORS = 2**17
+"""Columns of x and labels: up to so many, U, V and their sums take 256 MiB with D = 256."""
+_UNSEEN = 8
+"""Times as many columns and labels are expected in a file of which only the beginning was seen."""
 _UNLIKE = 10.0
 """Columns of dense x whose largest deviation is so many times their median one are better put on one scale."""
 
@@ -99,7 +104,7 @@ def main(request: Request) -> str:
         values[section][key] = value
     keys = commented(("run", "data", "train", "affinity", "evaluate"), values)
     fs.put(output, "\n".join([*heading, "", keys]).encode())
-    return "\n".join([*found, output, f"next: awe run --config={output} --run=runs/{_stem(output)}"])
+    return "\n".join([*found, output, f"next: awe run --config={shlex.quote(output)} --run=runs/{_stem(output)}"])
 
 
 def _stem(path: str) -> str:
@@ -152,6 +157,10 @@ def _unlike(features: np.ndarray) -> bool:
 def _advised(found: _Seen, files: list[RawFile]) -> Iterator[tuple[str, Any, str]]:
     """Keys that data of this kind is better served with than with their defaults: name, value and why."""
     survey = found.survey
+    vectors = (survey.d if survey.users is None else len(survey.users)) + _labels(survey)
+    if vectors * (1 if found.whole else _UNSEEN) <= _VECTORS:
+        yield "train.D", 256, "train.D and train.margin are those that rank best of most data: D = 64 is four times as"
+        yield "train.margin", 2.0, "fast to train and to ask, and a point or two worse."
     if survey.users is not None:
         yield "data.scale", "unit", "A history, where data.x is one, has the length 1 by data.scale."
         yield "train.C", 2.0, "train.C keeps the vectors of users and items with few lines short."
@@ -185,11 +194,14 @@ def _found(files: list[RawFile], seen: Mapping[str, _Seen]) -> list[str]:
     return lines
 
 
+def _labels(survey: Survey) -> int:
+    return len(survey.label_values if survey.label_names is None else survey.label_names)
+
+
 def _said(file: RawFile, found: _Seen) -> str:
     """Format, rows, users, features and labels of a file."""
-    survey = found.survey
+    survey, names = found.survey, _labels(found.survey)
     about = "" if found.whole else f"in its first {_HEAD_BYTES >> 20} MiB "
-    names = len(survey.label_names) if survey.label_names is not None else len(survey.label_values)
     if survey.users is not None:
         parts = [so_many(survey.rows, "line"), so_many(len(survey.users), "user"), so_many(names, "item")]
     else:

@@ -47,7 +47,14 @@ def test_what_was_seen_stands_above_and_all_keys_below(tmp_path: Path) -> None:
 
 
 def test_the_defaults_in_comments_are_the_defaults(tmp_path: Path) -> None:
-    text = initialised(tmp_path, npz(tmp_path / "own.npz")).replace("\ninput_weight = 0.8\n", "\ninput_weight = 0.0\n")
+    text = initialised(tmp_path, npz(tmp_path / "own.npz"))
+    for advised, usual in (
+        ("input_weight = 0.8", "input_weight = 0.0"),
+        ("D = 256", "D = 64"),
+        ("margin = 2.0", "margin = 1.0"),
+    ):
+        assert f"\n{advised}\n" in text
+        text = text.replace(f"\n{advised}\n", f"\n{usual}\n")
     live = [
         line.removeprefix("# ") if line.partition(" = ")[0].removeprefix("# ").isidentifier() else line
         for line in text.splitlines()
@@ -99,6 +106,14 @@ def test_x_of_few_columns_stands_beside_ux(tmp_path: Path, columns: int, beside:
     assert ("a search in D + d dimensions" in text) == beside
 
 
+@pytest.mark.parametrize(("users", "D"), [(1000, 256), (2**17, 64)])
+def test_where_vectors_are_few_they_are_long(tmp_path: Path, users: int, D: int) -> None:
+    (tmp_path / "a.csv").write_text("user,item\n" + "".join(f"{user},tea\n" for user in range(users)))
+    text = initialised(tmp_path, str(tmp_path / "a.csv"))
+    assert f"\nD = {D}\n" in text
+    assert ("\nmargin = 2.0\n" in text) == (D == 256)
+
+
 def test_vectors_of_users_and_items_are_kept_short(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user,item\nann,tea\nbob,tea\n")
     text = initialised(tmp_path, str(tmp_path / "a.csv"))
@@ -115,6 +130,8 @@ def test_it_ends_in_the_command_to_run_next(
     *seen, made, next_ = capsys.readouterr().out.splitlines()
     assert seen[:2] == [f"train: {tmp_path / 'own data.npz'}", "  npz: 60 rows, 5 features (dense), 4 labels"]
     assert (made, next_) == ("own-data.toml", "next: awe run --config=own-data.toml --run=runs/own-data")
+    cli.main(["init", "own data.npz", "--output=my own.toml"])
+    assert capsys.readouterr().out.splitlines()[-1] == "next: awe run --config='my own.toml' --run=runs/my-own"
 
 
 def test_rows_that_cannot_be_examples_are_told_of(tmp_path: Path) -> None:

@@ -538,11 +538,12 @@ class AffinityWeightedEmbedding(LabelRanker):
         chosen = method or ("awe" if last else "wsabie")
         if chosen not in get_args(Method) or (chosen != "wsabie" and not last):
             raise ValueError(f"method {chosen!r} is none of {', '.join(get_args(Method))} at iteration {last}")
-        if self._jointly and chosen in ("knn-embedding", "gxf"):
-            raise ValueError(f"method {chosen!r} ranks by a G that is stored, and kind {self.kind!r} has none")
+        joint = self.models_[last].joint
+        if joint is not None and chosen in ("knn-embedding", "gxf"):
+            raise ValueError(f"method {chosen!r} ranks by a G that is stored, and kind {joint.kind!r} has none")
         queries = self._queries(X, ids, seen)
         with threadpool_limits(1):
-            if chosen == "wsabie" or self._jointly:
+            if chosen == "wsabie" or joint is not None:
                 rank = scoring.rank_by_model(self.models_[last if chosen == "awe" else 0], k)
             else:
                 made = self._affinities[last]
@@ -573,7 +574,7 @@ class AffinityWeightedEmbedding(LabelRanker):
     def _scorer(self) -> Scorer:
         last, gate = len(self.models_) - 1, self.gates_[-1]
         model = WideModel(self.models_[last])
-        if self._jointly and last:
+        if self.models_[last].joint is not None:
             return model.f
         if gate is None:
             return lambda features: model.scores(model.embed(features))

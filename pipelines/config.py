@@ -330,6 +330,10 @@ class Config(Section):
             )
         if self.affinity.out_of_fold and self.train.init_from is not None:
             raise ValueError("affinity.folds: the model of train.init_from may have seen every fold; leave one out")
+        ranked = {*METHODS_0, *(METHODS_T if self.run.iterations else ())}
+        if self.evaluate.methods is not None and not ranked & {*self.evaluate.methods}:
+            named = ", ".join(self.evaluate.methods)
+            raise ValueError(f"evaluate.methods: with run.iterations = 0 there is no {named}; name one of iteration 0")
         _ = self.affinity.joint  # its parameters are checked where it is made
         if self.affinity.offset != "learnt" and not math.isfinite(self.affinity.offset):
             raise ValueError("affinity.offset is not finite")

@@ -98,12 +98,13 @@ def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str
 
     Raises
     ------
-    ConfigError : two datasets of one name; an output where another dataset stands; shards that do not fit into the
-        worker's memory; a recall below 1 for a join that is not one of lists.
+    ConfigError : two datasets of one name, or of unlike width; an output where another dataset stands; shards that do
+        not fit into the worker's memory; a recall below 1 for a join that is not one of lists.
     DataError : a dataset is missing or damaged.
     """
     base = [_dataset(fs, directory) for directory in request.base]
     queries = [_dataset(fs, directory) for directory in request.queries] or base
+    _refuse_unlike(base[0], [*base, *queries])
     _refuse_recall(request, base, queries)
     known = _known(fs, request, base)
     plans = [_output(fs, request, base, query, known) for query in queries]
@@ -124,6 +125,15 @@ def main(fs: FileSystem, options: PipelineOptions, request: Request) -> list[str
     run_job("knn", build, options, fs, fs.join(request.output, "log"), rows)
     log.info(f"joined in {time.monotonic() - start:,.1f} s")
     return [plan.directory for plan in plans]
+
+
+def _refuse_unlike(first: VectorDataset, all_of_them: Sequence[VectorDataset]) -> None:
+    for one in all_of_them:
+        if (one.dimension, one.sparse) != (first.dimension, first.sparse):
+            unlike, usual = (f"{d.dimension:,} {'sparse' if d.sparse else 'dense'} columns" for d in (one, first))
+            raise ConfigError(
+                f"{one.directory} has {unlike}, and {first.directory} has {usual}; give vectors of one space"
+            )
 
 
 def _refuse_recall(request: Request, base: Sequence[VectorDataset], queries: Sequence[VectorDataset]) -> None:

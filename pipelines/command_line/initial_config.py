@@ -160,7 +160,7 @@ def _advised(found: _Seen, files: list[RawFile]) -> Iterator[tuple[str, Any, str
     vectors = (survey.d if survey.users is None else len(survey.users)) + _labels(survey)
     if vectors * (1 if found.whole else _UNSEEN) <= _VECTORS:
         yield "train.D", 256, "train.D and train.margin are those that rank best of most data: D = 64 is four times as"
-        yield "train.margin", 2.0, "fast to train and to ask, and a point or two worse."
+        yield "train.margin", 2.0, "fast to train and to ask, and up to two points worse."
     if survey.users is not None:
         yield "data.scale", "unit", "A history, where data.x is one, has the length 1 by data.scale."
         yield "train.C", 2.0, "train.C keeps the vectors of users and items with few lines short."

@@ -436,6 +436,14 @@ def test_ids_that_name_no_rows_are_refused(model: Any, ids: np.ndarray, words: s
         clone(model).fit(X, y, ids=ids)
 
 
+def test_parameters_that_are_set_after_fitting_change_no_answer() -> None:
+    fitted = AffinityWeightedEmbedding(**SMALL).fit(X, y)
+    before = fitted.decision_function(X), fitted.rank(X, 2, method="gxf").labels
+    fitted.set_params(kind="low-rank", n=1, lambda_x=9.0)
+    assert np.array_equal(fitted.decision_function(X), before[0])
+    assert np.array_equal(fitted.rank(X, 2, method="gxf").labels, before[1])
+
+
 def test_a_fit_that_failed_leaves_nothing_to_ask() -> None:
     fitted = AffinityWeightedEmbedding(**SMALL).fit(X, y)
     with pytest.raises(ValueError, match="the affinity is 0 on every training pair"):

@@ -19,9 +19,9 @@ FS, D, BLOCK_ROWS = BeamFileSystem(), 6, 64
 
 def write(folder: Path, ids: np.ndarray, vectors: np.ndarray, rows_of_part: tuple[int, ...]) -> str:
     """A dataset of embeddings."""
-    parts, start = [], 0
+    schema, parts, start = tables.embeddings(vectors.shape[1]), [], 0
     for index, rows in enumerate(rows_of_part):
-        with PartWriter(FS, str(folder), index, tables.embeddings(D)) as writer:
+        with PartWriter(FS, str(folder), index, schema) as writer:
             for first in range(start, start + rows, BLOCK_ROWS):
                 these = slice(first, min(first + BLOCK_ROWS, start + rows))
                 labels = pa.array([[0]] * (these.stop - these.start), tables.LIST_INT)
@@ -29,8 +29,8 @@ def write(folder: Path, ids: np.ndarray, vectors: np.ndarray, rows_of_part: tupl
                 writer.write(pa.table({**columns, "labels": labels}))
         parts.append(writer.part)
         start += rows
-    facts = {"dimension": D, "labels": 1, "block_rows": BLOCK_ROWS}
-    (folder / MANIFEST).write_bytes(Manifest.of(folder.name, parts, tables.embeddings(D), facts).to_bytes())
+    facts = {"dimension": vectors.shape[1], "labels": 1, "block_rows": BLOCK_ROWS}
+    (folder / MANIFEST).write_bytes(Manifest.of(folder.name, parts, schema, facts).to_bytes())
     return str(folder)
 
 

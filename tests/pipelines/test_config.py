@@ -71,6 +71,11 @@ def test_a_value_out_of_range_is_refused_by_its_key(flag: str, words: str) -> No
         load(flag)
 
 
+def test_methods_of_which_no_iteration_has_one_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"with run\.iterations = 0 there is no gxf, awe; name one of iteration 0"):
+        load("--evaluate.methods=['gxf','awe']", "--run.iterations=0")
+
+
 def test_training_files_have_to_be_named() -> None:
     with pytest.raises(ConfigError, match=r"data\.train is missing"):
         load_config(FS, None, {})

@@ -42,6 +42,16 @@ def test_other_queries_and_more_neighbours_than_rows(tmp_path, awe):
     assert (found.ids == NOBODY).any(axis=1).all()
 
 
+def test_vectors_of_unlike_width_are_refused_by_name(tmp_path, awe):
+    (ids, vectors), (query_ids, queries) = rows(0, 12), rows(1, 15)
+    base = write(tmp_path / "train", ids, vectors, (12,))
+    narrow = write(tmp_path / "test", query_ids, np.ascontiguousarray(queries[:, 1:]), (15,))
+    assert awe(f"--base={base}", f"--queries={narrow}", f"--output={tmp_path}/found") == 2
+    width = vectors.shape[1]
+    assert f"{narrow} has {width - 1} dense columns, and {base} has {width} dense columns; give vectors" in awe.err
+    assert not (tmp_path / "found").exists()
+
+
 def test_a_base_that_grew_joins_only_what_is_new(tmp_path, awe):
     (ids, vectors), (more_ids, more) = rows(0, 200), rows(1, 50, first_id=200)
     old = write(tmp_path / "train", ids, vectors, (90, 110))

@@ -180,7 +180,7 @@ CASES: dict[str, Callable[[Bench], list[Case]]] = {
 
 
 def _check_room(scratch: Path, wanted: int) -> None:
-    """Raises LeftOut where neither the disk nor the memory for the twin in memory suffices."""
+    """Raises LeftOut where the disk, or the memory for the twin in memory, does not suffice."""
     for what, free in (("disk", shutil.disk_usage(scratch).free), ("memory", psutil.virtual_memory().available)):
         if free < wanted:
             raise LeftOut(f"it needs {wanted / 2**30:.0f} GiB of {what}, {free / 2**30:.1f} are free")

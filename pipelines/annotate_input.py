@@ -45,8 +45,8 @@ from schemas.parts import Part, PartWriter
 
 VERSION = 2
 _BLOCK_ROWS = 1024
-_BASE_ROW_BYTES = 84
-"""Of a row of the base beside its vector and its neighbours: what the join keeps (docs/join.md)."""
+_BASE_ROW_BYTES = 100
+"""Of a row of the base beside its vector: what the join keeps (docs/join.md), its id and where its labels begin."""
 _NEAR_LABEL_BYTES = 48
 """Of a label near to another while their closeness is computed: id, distance, and their entry of K twice."""
 
@@ -215,7 +215,7 @@ def _held(run: ExistingRun) -> int:
     for dataset in base_of(run):
         stored = sum(part.bytes for part in dataset.manifest.parts) / max(1, dataset.manifest.rows)
         vector = stored if dataset.sparse else 4 * dataset.dimension
-        held += int(dataset.manifest.rows * (2 * vector + 12 * run.config.affinity.n + _BASE_ROW_BYTES))
+        held += int(dataset.manifest.rows * (2 * vector + _BASE_ROW_BYTES))
     return held
 
 

@@ -208,4 +208,5 @@ def _measure(context: Context, splits: Sequence[EvaluateSplit], iteration: int) 
         rows = sum(split.examples.manifest.rows for split in splits)
         context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context.fs, splits, labels, totals), rows)
     found = json.loads(read_bytes(context.fs, totals))
+    context.fs.delete([totals])  # it was for this process, and results.json has all of it
     return [found[str(position)] for position in range(len(splits))]

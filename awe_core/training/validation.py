@@ -1,7 +1,7 @@
 """What a training is stopped by: a metric of the ranked labels of a validation set.
 
-Labels are ranked in float32, by tiles and in threads, because that is done after every epoch; `awe_core.scoring` ranks
-for predictions, in float64.
+Labels are ranked by tiles and in threads, because that is done after every epoch; `awe_core.scoring` ranks for
+predictions, where the gate and its product with f are in float64.
 """
 
 from __future__ import annotations

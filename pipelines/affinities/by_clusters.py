@@ -3,7 +3,7 @@
     base → sample → tree ─┐
          ─────────────────┴→ counts of labels by leaf, part by part → their sum
 
-No vector crosses a shuffle but the sample's, at most 64 rows a leaf, which one worker holds. The tree (9 · D bytes a
+No vector crosses a shuffle but the sample's, some 64 rows a leaf, which one worker holds. The tree (9 · D bytes a
 leaf) and the counts (12 bytes for a label of a leaf) go to every worker that weighs. The same rows and seed give what
 `awe_core.affinities.cluster` gives in memory.
 """

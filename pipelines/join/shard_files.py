@@ -66,7 +66,10 @@ class ShardFiles:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             if self._folder.is_symlink() or self._folder.stat().st_uid != os.getuid():
                 raise DataError(f"{self._folder}: belongs to somebody else; remove it, or set TMPDIR to another folder")
-            self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            except FileNotFoundError:  # removed since by the last who held it
+                continue
             fcntl.flock(self._lock, fcntl.LOCK_SH)
             if (self._folder / "lock").exists() and os.path.samestat(
                 os.fstat(self._lock), os.stat(self._folder / "lock")
@@ -86,17 +89,21 @@ class ShardFiles:
         except BlockingIOError:
             return
         else:
-            shutil.rmtree(self._folder)
+            # Who comes just now makes files while they are removed; then the folder is theirs.
+            shutil.rmtree(self._folder, ignore_errors=True)
         finally:
             os.close(self._lock)
 
     def get(self, key: tuple[str, ...], load: Callable[[], Arrays]) -> Arrays:
         """(ids, vectors) of a shard, mapped; `load` is called where they are not there yet."""
         path = self._folder / f"{hashlib.sha256('/'.join(key).encode()).hexdigest()[:32]}.shard"
-        try:
-            return self._mapped(path)
-        except FileNotFoundError:
-            ids, vectors = load()
+        while True:
+            try:
+                return self._mapped(path)
+            except FileNotFoundError:  # not there yet, or gone again to make room for another's
+                self._write(path, *load())
+
+    def _write(self, path: Path, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         self._make_room(ids.nbytes + vectors.nbytes)
         temporary = path.with_name(f"{uuid4().hex}.writing")
         with temporary.open("wb") as file:
@@ -105,7 +112,6 @@ class ShardFiles:
             file.seek(_vectors_at(len(ids)))
             file.write(np.ascontiguousarray(vectors, np.float32).data)
         temporary.replace(path)
-        return self._mapped(path)
 
     def _mapped(self, path: Path) -> Arrays:
         # As plain arrays on the mapping: slices of numpy's own class for it are slow to make.
@@ -117,13 +123,22 @@ class ShardFiles:
         return ids, vectors
 
     def _make_room(self, wanted: int) -> None:
-        held = {path: path.stat() for path in self._folder.glob("*.shard")}
-        total = sum(stat.st_size for stat in held.values())
-        for path in sorted(held, key=lambda path: held[path].st_mtime_ns):
+        with os.scandir(self._folder) as entries:
+            held = [(stat.st_mtime_ns, stat.st_size, entry.path) for entry in entries if (stat := _of_shard(entry))]
+        total = sum(size for _, size, _ in held)
+        for _, size, path in sorted(held):
             if total + wanted <= self._most:
                 return
-            path.unlink(missing_ok=True)
-            total -= held[path].st_size
+            Path(path).unlink(missing_ok=True)
+            total -= size
+
+
+def _of_shard(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """What is known of a shard's file; None of another, and of one that another process has removed meanwhile."""
+    try:
+        return entry.stat() if entry.name.endswith(".shard") else None
+    except FileNotFoundError:
+        return None
 
 
 def _vectors_at(rows: int) -> int:

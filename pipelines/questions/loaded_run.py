@@ -1,7 +1,7 @@
 """A run in memory, ready to annotate rows that were never in it: its models, its base, its scaling, its labels.
 
-Memory of a process: U and V of two models, and where there are neighbours of the base 8D + 12n + 84 bytes a row (8(D +
-d) + … with `affinity.input_weight`, of kind rbf twice its x) and its labels. All of the base is held: `awe affinity` is
+Memory of a process: U and V of two models, and where there are neighbours of the base 8D + 100 bytes a row (8(D +
+d) + … with `affinity.input_weight`, of kind rbf twice its x) and 4 a label. All of the base is held: `awe affinity` is
 the stage for more than that. Of clusters the tree and the counts stay, once they are made of the base again; the latent
 RBF has 12 bytes a near label. With landmarks those and their projection too, m·(12d + 8r) bytes, and 8m a row.
 """

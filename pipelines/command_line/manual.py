@@ -7,7 +7,7 @@ import click
 EXIT = """\b
 Exit status:
   0         done, or up to date
-  2         configuration or command line is wrong; nothing was done
+  2         configuration or command line is wrong; the stage that finds it does nothing
   1         data, disk or a job failed; what was finished stands
   143, 130  ended by SIGTERM or SIGINT; the same command goes on
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from awe_core.affinities.joint_kinds import JOINT_KINDS, JointKind
@@ -92,8 +93,9 @@ class AffinitySettings:
             if getattr(self, name) not in known:
                 raise ValueError(f"affinity.{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         for name in ("n", "near_labels", "leaf_rows", "leaf_labels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"affinity.{name} must be 1 or more, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"affinity.{name} must be 1 or more and whole, not {value!r}")
         for name in ("input_weight", "bias"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"affinity.{name} must be finite and 0 or more, not {getattr(self, name)}")

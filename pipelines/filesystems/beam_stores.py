@@ -9,7 +9,6 @@ from typing import BinaryIO, cast
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.filesystems.filesystem import scheme_of
 from pipelines.filesystems.scratch import ScratchDraft
 from schemas.errors import StoreError
 
@@ -62,7 +61,7 @@ class BeamStores:
 
 def _refuse_hdfs(path: str) -> None:
     """Raise StoreError where a file cannot be replaced by a whole one, as Beam's HDFS cannot: it can be read only."""
-    if scheme_of(path) == "hdfs":
+    if path.lower().startswith("hdfs://"):
         raise StoreError(
             f"{path}: hdfs:// replaces no file whole, which a run directory needs; name a folder, s3:// or gs://"
         )

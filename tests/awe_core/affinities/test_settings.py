@@ -27,6 +27,7 @@ def test_every_kind_has_settings(kind: Any) -> None:
         ({"embedding": "frist"}, "affinity.embedding must be one of previous, first"),
         ({"mode": "mean"}, "affinity.mode must be one of sum, max"),
         *[({key: 0}, f"affinity.{key} must be 1 or more") for key in ("n", "near_labels", "leaf_rows", "leaf_labels")],
+        *[({"n": value}, "affinity.n must be 1 or more and whole") for value in (5.0, "5", None)],
         *[({"input_weight": value}, "finite and 0 or more") for value in (-1.0, math.nan, math.inf)],
         *[({"bias": value}, "finite and 0 or more") for value in (-1.0, math.nan, math.inf)],
         *[({"lambda_x": value}, "finite and above 0") for value in (-1.0, 0.0, math.nan, math.inf)],

@@ -245,6 +245,13 @@ class Affinity(Section):
 
     def ignores(self, key: str) -> bool:
         """Whether a key of this section says nothing of the kind, or is refused beside what is given."""
+        stored, given = self.stored, self.kind == "pair-matrix"
+        if key in ("pairs", "pair_labels", "other"):
+            return not given
+        if key in ("input_weight", "embedding"):
+            return (stored is None or not stored.embedded) and not (given and key == "embedding")
+        if key == "folds":
+            return stored is None or not stored.flattered
         if key in _OF_SOME_KIND:
             return key not in keys_of(self.kind)
         if key in ("offset", "bias") and self.stored is None:

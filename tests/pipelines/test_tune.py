@@ -270,6 +270,24 @@ def test_where_kinds_are_searched_for_the_keys_of_each_of_them_are() -> None:
     assert "affinity.rank" not in found
 
 
+@pytest.mark.parametrize(
+    ("kind", "searched_for"),
+    [
+        ("knn", {"input_weight", "embedding", "folds"}),
+        ("rbf", set()),
+        ("cluster", {"input_weight", "embedding"}),
+        ("pair-matrix", {"embedding", "pair_labels", "other"}),
+        ("constant", set()),
+    ],
+)
+def test_nor_are_keys_of_other_kinds_that_were_asked_for(kind: str, searched_for: set[str]) -> None:
+    asked = {"input_weight": [0.0, 0.8], "embedding": ["previous", "first"], "folds": [1, 5]}
+    space = {"affinity": {**asked, "pair_labels": [10, 50], "other": [0.0, 1.0], "mode": [], "offset": [], "bias": []}}
+    config = Config.model_validate({"data": {"format": "digits"}, "affinity": {"kind": kind}, "tune": {"awe": space}})
+    found = {name.removeprefix("affinity.") for name in tune._space(config, "awe", tune.AWE) if "affinity." in name}
+    assert found - {"n", "lambda_x"} == searched_for
+
+
 @pytest.mark.parametrize("flags", [["--affinity.kind=low-rank"], ["--affinity.kind=rbf"], ["--affinity.kind=cluster"]])
 def test_every_kind_of_affinity_can_be_tuned(tmp_path: Path, flags: list[str]) -> None:
     small = ["--train.epochs=1", "--run.iterations=2", "--affinity.n=10"]

@@ -447,7 +447,7 @@ def test_parameters_that_are_set_after_fitting_change_no_answer() -> None:
 def test_a_fit_that_failed_leaves_nothing_to_ask() -> None:
     fitted = AffinityWeightedEmbedding(**SMALL).fit(X, y)
     with pytest.raises(ValueError, match="the affinity is 0 on every training pair"):
-        fitted.fit(X, np.arange(60))  # nobody's neighbours have its label
+        fitted.fit(X, [[row] for row in range(60)])  # nobody's neighbours have its label
     with pytest.raises(NotFittedError):
         fitted.predict(X)
 

@@ -245,11 +245,11 @@ class Affinity(Section):
 
     def ignores(self, key: str) -> bool:
         """Whether a key of this section says nothing of the kind, or is refused beside what is given."""
-        stored, given = self.stored, self.kind == "pair-matrix"
+        stored, of_pairs = self.stored, self.kind == "pair-matrix"
         if key in ("pairs", "pair_labels", "other"):
-            return not given
+            return not of_pairs
         if key in ("input_weight", "embedding"):
-            return (stored is None or not stored.embedded) and not (given and key == "embedding")
+            return (stored is None or not stored.embedded) and not (of_pairs and key == "embedding")
         if key == "folds":
             return stored is None or not stored.flattered
         if key in _OF_SOME_KIND:

@@ -197,16 +197,20 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
             else:
                 rows[split.key] = row
         _put_results(context.fs, path, rows)
+        context.fs.delete([_totals(context, todo)])  # results.json has all of it
+
+
+def _totals(context: Context, splits: Sequence[EvaluateSplit]) -> str:
+    """Where the job leaves the sums of some splits."""
+    return context.run.path("log", f"sums-{digest([split.recipe for split in splits])}.json")
 
 
 def _measure(context: Context, splits: Sequence[EvaluateSplit], iteration: int) -> list[dict[str, float]]:
     """The sums of every split: measured, or found where the job of a template has left them."""
     labels = context.run.labels, read_manifest(context.fs, context.run.labels, "ingest")
-    measured = digest([split.recipe for split in splits])
-    totals = context.run.path("log", f"sums-{measured}.json")
+    totals = _totals(context, splits)
     if not context.fs.exists(totals):
         rows = sum(split.examples.manifest.rows for split in splits)
         context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context.fs, splits, labels, totals), rows)
     found = json.loads(read_bytes(context.fs, totals))
-    context.fs.delete([totals])  # it was for this process, and results.json has all of it
     return [found[str(position)] for position in range(len(splits))]

@@ -47,12 +47,8 @@ LEARNT = ("train", "validation")
 START = "start"
 """Among a trial's settings: the trial of Wsabie whose model it begins with."""
 
-_UNDECIDED = {
-    "data": ("root", *SPLITS),
-    "train": ("kernel", "memory", "threads", "checkpoint_minutes"),
-    "affinity": ("shards", "memory"),
-}
-"""Where the data lie, and keys that no trial depends on but for its speed, or on the kernel for a model's last bits."""
+_UNDECIDED = {"train": ("kernel", "memory", "threads", "checkpoint_minutes"), "affinity": ("shards", "memory")}
+"""Keys that no trial depends on but for its speed, or on the kernel for a model's last bits."""
 
 _STARTUP = 10
 """Trials that are drawn at random, before the earlier ones say where to look."""
@@ -143,6 +139,12 @@ def _asked(config: Config, request: Request) -> dict[str, Any]:
     kept = config.model_dump(mode="python", exclude={"run": {"seed"}, "evaluate": {"methods"}, "tune": True})
     for section, keys in _UNDECIDED.items():
         kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
+    # Where the data lie is not what they are; a share of the rows that is held out is.
+    kept["data"] = {
+        key: value
+        for key, value in kept["data"].items()
+        if key != "root" and (key not in SPLITS or isinstance(value, float))
+    }
     space = {name: _described(_space(config, name, given)) for name, given in (("wsabie", WSABIE), ("awe", AWE))}
     return {
         "metric": config.tune.metric,

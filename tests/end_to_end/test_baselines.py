@@ -38,6 +38,7 @@ def test_the_final_model_takes_over_what_the_selection_chose(run: Path) -> None:
 
 def test_results_say_what_a_query_has_to_reach(run: Path) -> None:
     rows = json.loads((run / "results.json").read_text())
+    assert not list(run.rglob("sums-*"))
     reached = {row["method"]: row["bytes"] for row in rows if row["split"] == "test"}
     assert reached["ridge"] == reached["pamir"] == reached["one-vs-rest"] == 4 * 65 * 10
     assert reached["wsabie"] == 4 * 8 * (64 + 10)
@@ -62,3 +63,9 @@ def test_a_log_says_that_they_are_being_fitted(
     for stage in ("ingest", "train"):
         cli.main([stage, *flags])
     assert "model-0, pamir: " in capsys.readouterr().err
+
+
+def test_a_join_of_knn_that_does_not_fit_is_the_configurations_fault(tmp_path: Path) -> None:
+    ended = awe("run", f"--run={tmp_path}", *DIGITS, "--run.iterations=0", "--affinity.memory=100000", check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].endswith("give the join more memory (--memory, or affinity.memory)")

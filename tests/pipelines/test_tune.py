@@ -91,6 +91,15 @@ def test_a_store_that_goes_away_ends_the_search_and_no_trial_is_blamed(tmp_path:
     assert described(searched(tmp_path / "cut", 6)) == described(whole)
 
 
+def test_a_search_is_the_same_where_the_data_were_moved_and_another_where_other_rows_are_held_out() -> None:
+    def asked(**data: Any) -> dict[str, Any]:
+        return tune._asked(Config.model_validate({"data": data}), tune.Request(None, 1, (0,), 0))
+
+    assert asked(train="a.svm", root="/one") == asked(train="/two/a.svm") != asked(train="a.svm", scale="unit")
+    assert asked(train="a.svm") != asked(train="a.svm", validation=0.2)
+    assert asked(train="a.svm") != asked(train="a.svm", test=0.3)
+
+
 def test_trials_of_other_examples_are_refused(tmp_path: Path) -> None:
     path = str(tmp_path / "trials.json")
     trials = Trials({"seed": 5})

@@ -117,3 +117,22 @@ def test_the_last_process_removes_the_folder(scratch):
     assert list(scratch.glob("*/*.shard"))
     files.close()
     assert not list(scratch.iterdir())
+
+
+def test_a_file_that_another_process_has_removed_is_written_once_more(scratch, monkeypatch):
+    files, loads = hold_shard_files("job", 10 * BYTES), []
+    mapped = shard_files.ShardFiles._mapped
+
+    def removed_first(self, path):
+        if len(loads) == 1:
+            path.unlink()
+        return mapped(self, path)
+
+    def load():
+        loads.append(1)
+        return ROWS
+
+    monkeypatch.setattr(shard_files.ShardFiles, "_mapped", removed_first)
+    np.testing.assert_array_equal(files.get(("a",), load)[1], ROWS[1])
+    assert len(loads) == 2
+    files.close()

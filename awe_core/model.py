@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from awe_core.affinities.joint import Joint, Point
 from awe_core.arrangement import generator
 from awe_core.examples import Features
-from awe_core.kernels.choice import kernel_named, resolved_kernel
+from awe_core.kernels.choice import kernel_named
+from awe_core.kernels.kernel import KernelName
 from awe_core.similarity import Similarity, all_similarities
 
 
@@ -29,6 +30,7 @@ class Model:
     similarity : s.
     joint : an affinity that was learnt jointly, so that f(x, y) = Σᵢ Gᵢ xᵢUᵢᵀVy; None where f is s(Ux, Vy).
     own : that affinity's own tensors, float32 or int32, by name.
+    kernel : the one that it is trained by, which its f has too: theirs differ in the last bits.
     """
 
     U: NDArray[np.float32]
@@ -38,6 +40,7 @@ class Model:
     similarity: Similarity = "dot"
     joint: Joint | None = None
     own: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    kernel: KernelName = "numpy"
 
     @property
     def labels(self) -> int:
@@ -52,14 +55,14 @@ class Model:
     def f(self, features: Features, labels: slice | None = None) -> NDArray[np.float32]:
         """f of a block of examples and all labels, or those of a slice: float32 [rows, labels].
 
-        Raises what `embed` raises.
+        Raises what `embed` raises, and ModuleNotFoundError where its kernel is numba's, which is not installed.
         """
         if self.joint is None:
             V = self.V if labels is None else self.V[labels]
             return np.asarray(all_similarities(self.similarity, self.embed(features), V), dtype=np.float32)
         self._check(features)
-        at, kernel = Point(self.U, self.V, self.own), kernel_named(resolved_kernel("auto"))
-        return np.asarray(self.joint.all_scores(features, at, kernel, labels), dtype=np.float32)
+        at = Point(self.U, self.V, self.own)
+        return np.asarray(self.joint.all_scores(features, at, kernel_named(self.kernel), labels), dtype=np.float32)
 
     def embed(self, features: Features) -> NDArray[np.float32]:
         """Embed a block of examples: Ux.

@@ -12,6 +12,10 @@ def kernel_named(name: KernelName) -> Kernel:
     """The kernel of a configuration. Raises ModuleNotFoundError where numba is asked for and not installed."""
     if name == "numpy":
         return NumpyKernel()
+    if resolved_kernel("auto") != name:
+        raise ModuleNotFoundError(
+            'the kernel "numba" is not installed; pip install "affinity-weighted-embedding[fast]"', name="numba"
+        )
     from awe_core.kernels.kernel_numba import NumbaKernel
 
     return NumbaKernel()

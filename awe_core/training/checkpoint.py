@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from awe_core.affinities.joint import Joint
+from awe_core.kernels.kernel import KernelName
 from awe_core.model import Model
 from awe_core.similarity import Similarity
 
@@ -79,11 +80,11 @@ def arrays_of(model: Model) -> Arrays:
     return {"U": model.U, "V": model.V, "offset": np.array([model.offset], dtype=np.float32), **model.own, **sums}
 
 
-def model_of(arrays: Arrays, similarity: Similarity, joint: Joint | None = None) -> Model:
+def model_of(arrays: Arrays, similarity: Similarity, joint: Joint | None = None, kernel: KernelName = "numpy") -> Model:
     """The way back."""
     sums = {name.removeprefix(SUMS): values for name, values in arrays.items() if name.startswith(SUMS)}
     offset = float(arrays["offset"][0])
-    return Model(arrays["U"], arrays["V"], offset, sums, similarity, joint, own_tensors(arrays))
+    return Model(arrays["U"], arrays["V"], offset, sums, similarity, joint, own_tensors(arrays), kernel)
 
 
 def own_tensors(arrays: Arrays) -> Arrays:

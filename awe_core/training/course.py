@@ -122,7 +122,8 @@ class Course:
     def model(self) -> Model:
         """The model as it stands; it shares its arrays with the training."""
         at, sums = self._parameters, dict(self._optimiser.accumulators)
-        return Model(at.U, at.V, self.offset, sums, at.similarity, at.joint, dict(at.own))
+        kernel = self._settings.kernel_used
+        return Model(at.U, at.V, self.offset, sums, at.similarity, at.joint, dict(at.own), kernel)
 
     def checkpoint(self) -> Checkpoint:
         """The training between two steps."""

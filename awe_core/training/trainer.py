@@ -273,7 +273,8 @@ class _School:
         return None if self._start is None else self._settings.warm_rate * _SLOWER**self._attempt
 
     def _kept(self) -> Model:
-        return model_of(self._keeper.best(), self._settings.similarity, self._settings.affinity)
+        kept = self._settings
+        return model_of(self._keeper.best(), kept.similarity, kept.affinity, kept.kernel_used)
 
     def _is_best(self, record: EpochRecord) -> bool:
         return self._best_epoch == 0 or record.validation is None or record.validation > self._best

@@ -87,7 +87,7 @@ def load_model(fs: FileSystem, directory: str, described: ModelFile, warm: bool 
         joint = joint_named(affinity["kind"], affinity) if affinity else None
         offset, similarity = float(described.facts["offset"]), settings.get("similarity", "dot")
         U, V = tensors.pop("U"), tensors.pop("V")
-        model = Model(U, V, offset, state, similarity, joint, tensors)
+        model = Model(U, V, offset, state, similarity, joint, tensors, settings.get("kernel", "numpy"))
     except KeyError as error:
         raise DataError(f"{directory}/model.safetensors: tensor {error} is missing; train again") from error
     for name, rows in (("U", model.U), ("V", model.V)):

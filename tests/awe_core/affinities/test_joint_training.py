@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from awe_core import model as model_module
 from awe_core.affinities.constant import Constant
 from awe_core.affinities.linear_sigmoid import LinearSigmoid
 from awe_core.affinities.low_rank import LowRank
@@ -101,6 +102,18 @@ def test_the_number_of_threads_does_not_change_a_bit(affinity, sampler, kernel, 
     settings = {"epochs": 2, "sampler": sampler, "kernel": kernel}
     one, four = (content(fitted(affinity, threads=n, **settings).model) for n in (1, 4))
     assert one == four
+
+
+@pytest.mark.parametrize("kernel", ["numpy", "numba"])
+def test_epochs_are_chosen_and_labels_ranked_by_the_kernel_that_trains(kernel, monkeypatch):
+    if kernel == "numba":
+        needs_numba()
+    named, used = model_module.kernel_named, []
+    monkeypatch.setattr(model_module, "kernel_named", lambda name: used.append(name) or named(name))
+    trained = fitted(TopK(3), epochs=2, kernel=kernel).model
+    assert used
+    trained.f(histories(4, 1)[0].features)
+    assert set(used) == {kernel}
 
 
 @pytest.mark.parametrize(("affinity", "sampler"), [(TopK(3), "rounds"), (LowRank(2), "pooled"), (Max(), "pooled")])

@@ -35,6 +35,13 @@ def test_tensors_of_other_shapes_are_refused(tmp_path: Path, tensors: dict[str, 
         load_model(FS, str(tmp_path), described, warm=True)
 
 
+def test_a_model_is_read_with_the_kernel_that_it_was_trained_by(tmp_path: Path) -> None:
+    for kernel in ("numpy", "numba"):
+        facts = {**FACTS, "settings": {"D": 2, "kernel": kernel}}
+        described = write_model(FS, str(tmp_path / kernel), "r", {"model": {"U": U, "V": V}}, facts, [])
+        assert load_model(FS, str(tmp_path / kernel), described).kernel == kernel
+
+
 def test_a_ridge_of_other_shapes_is_refused(tmp_path: Path) -> None:
     described = write_model(FS, str(tmp_path), "r", {"ridge": {"weights": U, "intercept": V[0, :1]}}, FACTS, [])
     with pytest.raises(DataError, match=r"tensor intercept is \[1\] where \[2\] belongs"):

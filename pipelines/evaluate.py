@@ -156,12 +156,6 @@ def _put_results(fs: FileSystem, path: str, rows: dict[RowKey, dict[str, Any]]) 
 
 def _row(context: Context, lane: Lane, split: EvaluateSplit, totals: dict[str, float]) -> dict[str, Any] | None:
     """One row of the results; None where no example of the split has a label."""
-    rows = split.examples.manifest.rows
-    if totals.get("rows", 0) != rows:
-        raise DataError(
-            f"{split.predictions.directory}: {totals.get('rows', 0):.0f} of {rows} rows were measured: the runner "
-            "lost an element; run it again"
-        )
     if not totals.get("scored"):
         return None
     row = {
@@ -170,7 +164,7 @@ def _row(context: Context, lane: Lane, split: EvaluateSplit, totals: dict[str, f
         "iteration": split.iteration,
         "seed": context.config.run.seed,
         "metrics": metrics.means(totals),
-        "rows": rows,
+        "rows": split.examples.manifest.rows,
         "scored": int(totals["scored"]),
         "recipe": split.recipe,
     }
@@ -206,11 +200,22 @@ def _totals(context: Context, splits: Sequence[EvaluateSplit]) -> str:
 
 
 def _measure(context: Context, splits: Sequence[EvaluateSplit], iteration: int) -> list[dict[str, float]]:
-    """The sums of every split: measured, or found where the job of a template has left them."""
+    """The sums of every split: measured, or found where the job of a template has left them.
+
+    Raises DataError where they are not of all rows.
+    """
     labels = context.run.labels, read_manifest(context.fs, context.run.labels, "ingest")
     totals = _totals(context, splits)
     if not context.fs.exists(totals):
         rows = sum(split.examples.manifest.rows for split in splits)
         context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context.fs, splits, labels, totals), rows)
     found = json.loads(read_bytes(context.fs, totals))
-    return [found[str(position)] for position in range(len(splits))]
+    measured: list[dict[str, float]] = [found[str(position)] for position in range(len(splits))]
+    for split, sums in zip(splits, measured, strict=True):
+        if sums.get("rows", 0) != split.examples.manifest.rows:
+            context.fs.delete([totals])  # or the next start would read it again
+            raise DataError(
+                f"{split.predictions.directory}: {sums.get('rows', 0):.0f} of {split.examples.manifest.rows} rows were "
+                "measured: the runner lost an element; run it again"
+            )
+    return measured

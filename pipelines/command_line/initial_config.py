@@ -37,6 +37,8 @@ _DENSE_BYTES = 2**30
 """Of all x as float32, by the first file: where there are no more, it may stand beside Ux."""
 _VECTORS = 2**17
 """Columns of x and labels: up to so many, U, V and their sums take 256 MiB with D = 256."""
+_REFITTED = 2**17
+"""Rows of train: up to so many, what a tenth more of them is worth is worth a second training."""
 _UNSEEN = 8
 """Times as many columns and labels are expected in a file of which only the beginning was seen."""
 _UNLIKE = 10.0
@@ -161,6 +163,9 @@ def _advised(found: _Seen, files: list[RawFile]) -> Iterator[tuple[str, Any, str
     if vectors * (1 if found.whole else _UNSEEN) <= _VECTORS:
         yield "train.D", 256, "train.D and train.margin are those that rank best of most data: D = 64 is four times as"
         yield "train.margin", 2.0, "fast to train and to ask, and up to two points worse."
+    rows = survey.rows * sum(file.split == "train" for file in files)
+    if found.whole and rows <= _REFITTED:
+        yield "train.refit", True, "train.refit trains a second time, on the rows that epochs were chosen by too."
     if survey.users is not None:
         yield "data.scale", "unit", "A history, where data.x is one, has the length 1 by data.scale."
         yield "train.C", 2.0, "train.C keeps the vectors of users and items with few lines short."
@@ -172,7 +177,6 @@ def _advised(found: _Seen, files: list[RawFile]) -> Iterator[tuple[str, Any, str
         yield "data.intercept", float(round(math.sqrt(survey.d))), "and data.intercept is a constant beside them."
     elif survey.sparse:
         yield "data.scale", "unit", "x is sparse: data.scale gives every row the length 1."
-    rows = survey.rows * sum(file.split == "train" for file in files)
     if found.whole and survey.d <= SPARSE_AT_MOST and 4 * rows * survey.d <= _DENSE_BYTES:
         why = "Neighbours are near in Ux and x together by affinity.input_weight, a search in D + d dimensions."
         yield "affinity.input_weight", 0.8, why

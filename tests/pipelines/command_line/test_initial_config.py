@@ -52,6 +52,7 @@ def test_the_defaults_in_comments_are_the_defaults(tmp_path: Path) -> None:
         ("input_weight = 0.8", "input_weight = 0.0"),
         ("D = 256", "D = 64"),
         ("margin = 2.0", "margin = 1.0"),
+        ("refit = true", "refit = false"),
     ):
         assert f"\n{advised}\n" in text
         text = text.replace(f"\n{advised}\n", f"\n{usual}\n")
@@ -112,6 +113,17 @@ def test_where_vectors_are_few_they_are_long(tmp_path: Path, users: int, D: int)
     text = initialised(tmp_path, str(tmp_path / "a.csv"))
     assert f"\nD = {D}\n" in text
     assert ("\nmargin = 2.0\n" in text) == (D == 256)
+
+
+@pytest.mark.parametrize(("rows", "refit"), [(2**17, True), (2**17 + 1, False)])
+def test_where_rows_are_few_the_held_out_ones_are_trained_on_too(tmp_path: Path, rows: int, refit: bool) -> None:
+    np.savez(tmp_path / "own.npz", X=np.ones((rows, 1), np.float32), y=np.arange(rows) % 4)
+    assert ("\nrefit = true\n" in initialised(tmp_path, str(tmp_path / "own.npz"))) == refit
+
+
+def test_rows_that_were_not_seen_may_be_many(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("ann,tea,5\n" * (_HEAD_BYTES // 10 + 10))
+    assert "\nrefit = true\n" not in initialised(tmp_path, str(tmp_path / "long.csv"))
 
 
 def test_vectors_of_users_and_items_are_kept_short(tmp_path: Path) -> None:

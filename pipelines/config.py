@@ -466,7 +466,10 @@ def parse_overrides(flags: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def load_config(fs: FileSystem, path: str | None, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
-    """Read the TOML, lay the overrides over it, and check the whole. Raises ConfigError with one line."""
+    """Read the TOML, lay the overrides over it, and check the whole. Raises ConfigError with one line.
+
+    `train.kernel = "auto"` is resolved for this machine, so that run.toml says which it was.
+    """
     raw: dict[str, Any] = {}
     if path is not None:
         try:
@@ -483,19 +486,19 @@ def load_config(fs: FileSystem, path: str | None, overrides: Mapping[str, Mappin
             raise ConfigError(f"{path}: {section} has to be a table, [{section}]")
         table.update(values)
     try:
-        return _with_kernel(Config.model_validate(raw))
+        config = Config.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path or 'command line'}: {_explain(error)}") from None
-
-
-def _with_kernel(config: Config) -> Config:
-    """The configuration with `train.kernel = "auto"` resolved for this machine, so that run.toml says which it was."""
     kernel = resolved_kernel(config.train.kernel)
-    if kernel == "numba" and resolved_kernel("auto") != "numba":
+    return config.model_copy(update={"train": config.train.model_copy(update={"kernel": kernel})})
+
+
+def refuse_missing_kernel(config: Config) -> None:
+    """Raises ConfigError where `train.kernel` is not installed: what only asks a run that stands does not train."""
+    if config.train.kernel == "numba" and resolved_kernel("auto") != "numba":
         raise ConfigError(
             'train.kernel = "numba": it is not installed; pip install "affinity-weighted-embedding[fast]"'
         )
-    return config.model_copy(update={"train": config.train.model_copy(update={"kernel": kernel})})
 
 
 def _explain(error: ValidationError) -> str:

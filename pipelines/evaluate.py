@@ -182,16 +182,21 @@ def main(context: Context, lane: Lane, iteration: int) -> None:
     if not todo:
         log.info(f"results of iteration {iteration} are up to date, skipped")
         return
+    unlabelled: list[tuple[EvaluateSplit, dict[str, float]]] = []
     with timed(f"results of iteration {iteration}"):
         for split, totals in zip(todo, _measure(context, todo, iteration), strict=True):
             rows.pop(split.key, None)
             row = _row(context, lane, split, totals)
             if row is None:
                 log.info(f"no example of {split.split} has a label: annotated by {split.method}, not scored")
+                unlabelled.append((split, totals))
             else:
                 rows[split.key] = row
         _put_results(context.fs, path, rows)
         context.fs.delete([_totals(context, todo)])  # results.json has all of it
+        if unlabelled:  # but for these, which no job has to measure again
+            kept = {position: totals for position, (_, totals) in enumerate(unlabelled)}
+            context.fs.put(_totals(context, [split for split, _ in unlabelled]), json.dumps(kept).encode())
 
 
 def _totals(context: Context, splits: Sequence[EvaluateSplit]) -> str:
@@ -210,7 +215,7 @@ def _measure(context: Context, splits: Sequence[EvaluateSplit], iteration: int) 
         rows = sum(split.examples.manifest.rows for split in splits)
         context.job(f"evaluate-{iteration}", lambda pipeline: build(pipeline, context.fs, splits, labels, totals), rows)
     found = json.loads(read_bytes(context.fs, totals))
-    measured: list[dict[str, float]] = [found[str(position)] for position in range(len(splits))]
+    measured: list[dict[str, float]] = [found.get(str(position), {}) for position in range(len(splits))]
     for split, sums in zip(splits, measured, strict=True):
         if sums.get("rows", 0) != split.examples.manifest.rows:
             context.fs.delete([totals])  # or the next start would read it again

@@ -8,7 +8,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import affinity, annotate, embed, evaluate, ingest, log, results_table, train
-from pipelines.config import Config, load_config, parse_overrides
+from pipelines.config import Config, load_config, parse_overrides, refuse_missing_kernel
 from pipelines.errors import ConfigError
 from pipelines.filesystems.filesystem import BeamFileSystem
 from pipelines.jobs.job import pipeline_options
@@ -45,6 +45,7 @@ def opened(config_path: str | None, run_root: str, runner: str, flags: Sequence[
     options = beams_options(runner, [flag for flag in flags if flag not in keys])
     fs = BeamFileSystem()
     config = load_config(fs, config_path, parse_overrides(keys))
+    refuse_missing_kernel(config)
     return Context(config, RunDirectory.at(run_root), fs, options)
 
 

@@ -95,7 +95,7 @@ class UserRows:
 
     Attributes
     ----------
-    x : "user" (x is one-hot) or "history" (x holds the user's items of train, in every split).
+    x : "user" (x is one-hot) or "history" (x holds the user's items of train).
     width : number of users, or of items.
     ids : int64 [users], id of each user; None where a user's id is its place in the list.
     keys : names of the users, where they are no integers; else None.

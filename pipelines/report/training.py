@@ -22,7 +22,7 @@ def content(run: ExistingRun) -> dict[str, Any]:
     drawn = [
         _chart(models, "p_at_1", 100.0, f"validation P@1{sample} in %"),
         _chart(models, "validation", 100.0, f"validation {metric}{sample} in %") if metric != "p@1" else None,
-        _chart(models, "loss", 1.0, "loss, mean of a pair"),
+        _chart(models, "loss", 1.0, "loss: mean of weight · L(rank) · hinge"),
     ]
     return {"charts": [chart for chart in drawn if chart], "models": models}
 

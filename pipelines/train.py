@@ -142,9 +142,11 @@ def _recipe(
 ) -> str:
     """A fingerprint of all that the model depends on; neither memory nor threads nor the bar are among it.
 
-    A baseline is named with the metric that it was chosen by, where that is not P@1.
+    A baseline is named with the metric that it was chosen by, where that is not P@1; of a history with what x lacks.
     """
-    chosen = True if settings.metric == "p@1" else settings.metric
+    chosen: bool | str = True if settings.metric == "p@1" else settings.metric
+    if settings.leave_one_out:
+        chosen = f"{settings.metric}, own label left out"
     reads = {
         **settings.what_decides(),
         "bias": context.config.affinity.bias if iteration and settings.affinity is None else 0.0,

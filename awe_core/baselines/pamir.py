@@ -4,7 +4,8 @@ For every pair (x, y) of an epoch one label ȳ that x has not is drawn, all alik
 
     τ = min(C, max(0, 1 − w_y·x + w_ȳ·x) / 2‖x‖²),    w_y ← w_y + τ x,    w_ȳ ← w_ȳ − τ x
 
-is the smallest step that ranks y a margin before ȳ, or C where that is smaller.
+is the smallest step that ranks y a margin before ȳ, or C where that is smaller. Where x is a list of labels (feature j
+stands for label j), x of a pair lacks the pair's own.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ class Pamir:
     Parameters
     ----------
     aggressiveness : C.
+    leave_one_out : x is a list of labels, CSR.
     """
 
-    def __init__(self, dimension: int, labels: int, aggressiveness: float, seed: int) -> None:
-        self._C, self._seed = aggressiveness, seed
+    def __init__(
+        self, dimension: int, labels: int, aggressiveness: float, seed: int, leave_one_out: bool = False
+    ) -> None:
+        self._C, self._seed, self._leave_one_out = aggressiveness, seed, leave_one_out
         self._w = np.zeros((labels, dimension))
         # w after step t is the sum of the moves up to t, so its mean is w − Σ t·move / T.
         self._late = np.zeros_like(self._w)
@@ -66,10 +70,13 @@ class Pamir:
     def _step(self, block: Block, row: int, labels: NDArray[np.integer], negatives: NDArray[np.integer]) -> None:
         columns, x = _features(block, row)
         squared = float(x @ x)
-        if not squared:
-            return
         limit, weight = self._C, float(block.weight[row])
         for y, other in zip(labels.tolist(), negatives.tolist(), strict=True):
+            if self._leave_one_out:
+                columns, x = _features(block, row, but=y)
+                squared = float(x @ x)
+            if not squared:
+                continue
             loss = 1.0 - self._w[y, columns] @ x + self._w[other, columns] @ x
             if loss > 0:
                 move = weight * min(limit, float(loss) / (2 * squared)) * x
@@ -81,18 +88,26 @@ class Pamir:
             self._steps += 1
 
 
-def _features(block: Block, row: int) -> tuple[slice | NDArray[np.integer], NDArray[np.float64]]:
-    """Where x is not zero, or everywhere, and its values there."""
+def _features(
+    block: Block, row: int, but: int | None = None
+) -> tuple[slice | NDArray[np.integer], NDArray[np.float64]]:
+    """Where x is not zero, or everywhere, and its values there; of sparse x without the column `but`."""
     x: Any = block.features
     if not sp.issparse(x):
         return slice(None), np.asarray(x[row], dtype=np.float64)
     own = slice(x.indptr[row], x.indptr[row + 1])
-    return x.indices[own], x.data[own].astype(np.float64)
+    columns, values = x.indices[own], x.data[own].astype(np.float64)
+    if but is None:
+        return columns, values
+    kept = columns != but
+    return columns[kept], values[kept]
 
 
-def fit(source: BlockSource, dimension: int, labels: int, choice: Choice, seed: int) -> Linear:
+def fit(
+    source: BlockSource, dimension: int, labels: int, choice: Choice, seed: int, leave_one_out: bool = False
+) -> Linear:
     """Train by settings that were chosen before."""
-    training = Pamir(dimension, labels, choice.aggressiveness, seed)
+    training = Pamir(dimension, labels, choice.aggressiveness, seed, leave_one_out)
     for _ in range(choice.epochs):
         training.run_epoch(source)
     return training.model(choice.averaged)
@@ -107,6 +122,7 @@ def choose(
     metric: str,
     aggressiveness: Sequence[float] = AGGRESSIVENESS,
     epochs: int = EPOCHS,
+    leave_one_out: bool = False,
 ) -> tuple[Linear, Choice]:
     """The best model by `metric` on validation: of every C, after every epoch, averaged and not; the first of equals.
 
@@ -114,7 +130,7 @@ def choose(
     """
     best: tuple[float, Linear, Choice] | None = None
     for C in aggressiveness:
-        training = Pamir(dimension, labels, C, seed)
+        training = Pamir(dimension, labels, C, seed, leave_one_out)
         for epoch in range(1, epochs + 1):
             training.run_epoch(source)
             for averaged in (True, False):

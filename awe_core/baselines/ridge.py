@@ -27,16 +27,21 @@ def bytes_needed(dimension: int, labels: int) -> int:
 
 @dataclass(frozen=True)
 class RidgeFits:
-    """The solutions of one data set for any penalty, from one eigendecomposition of its scatter matrix."""
+    """The solutions of one data set for any penalty, from one eigendecomposition of its scatter matrix.
+
+    With `leave_one_out` x is a list of labels (feature j stands for label j), and a label is regressed on all features
+    but its own, the penalty that of them all: EASE (Steck 2019), weighted and with an intercept.
+    """
 
     values: NDArray[np.float64]
     rotated: NDArray[np.float64]
     vectors: NDArray[np.float64]
     mean_x: NDArray[np.float64]
     mean_y: NDArray[np.float64]
+    leave_one_out: bool = False
 
     @classmethod
-    def fit(cls, blocks: Iterable[Block], dimension: int, labels: int) -> RidgeFits:
+    def fit(cls, blocks: Iterable[Block], dimension: int, labels: int, leave_one_out: bool = False) -> RidgeFits:
         """Accumulate XᵀX and XᵀY in float64, block by block, the weight column as weights, and centre both.
 
         Memory: `bytes_needed` and one block. Raises ValueError where that is over 4 GiB or there is no row.
@@ -67,12 +72,18 @@ class RidgeFits:
         gram -= total * np.outer(mean_x, mean_x)
         cross -= total * np.outer(mean_x, mean_y)
         values, vectors = scipy.linalg.eigh(gram, overwrite_a=True)
-        return cls(np.maximum(values, 0.0), vectors.T @ cross, vectors, mean_x, mean_y)
+        return cls(np.maximum(values, 0.0), vectors.T @ cross, vectors, mean_x, mean_y, leave_one_out)
 
     def solve(self, penalty: float) -> Linear:
         """The solution for a penalty in units of the mean eigenvalue."""
         damped = self.values + penalty * max(float(self.values.mean()), np.finfo(np.float64).tiny)
         weights = self.vectors @ (self.rotated / damped[:, None])
+        if self.leave_one_out:
+            # With P = (XᵀX + λ)⁻¹ the best w_y whose own entry is 0 is w_y − P_y · w_yy / P_yy.
+            moved = (self.vectors / damped) @ self.vectors.T[:, : weights.shape[1]]
+            moved *= weights.diagonal() / moved.diagonal()
+            weights -= moved
+            np.fill_diagonal(weights, 0.0)  # but for rounding it is
         intercept = self.mean_y - self.mean_x @ weights
         return Linear(weights.astype(np.float32), intercept.astype(np.float32))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -71,6 +73,22 @@ def test_it_learns_and_what_is_chosen_is_what_the_choice_gives_again(sparse: boo
     scores = np.concatenate([model.scores(b.features) for b in validation.blocks])
     assert truth[np.arange(len(truth)), scores.argmax(axis=1)].mean() > 0.7
     np.testing.assert_array_equal(fit(source, 6, Y, choice, 0).weights, model.weights)
+
+
+def test_of_a_history_every_label_is_told_by_x_without_it() -> None:
+    """Feature j stands for label j."""
+    source, choice = case(sparse=True), Choice(0.1, 3, True)
+    found = fit(source, 6, Y, choice, 5, threads=2, leave_one_out=True)
+    for label in range(Y):
+        without = []
+        for one in source.blocks:
+            x = one.features.toarray()
+            x[:, label] = 0
+            without.append(replace(one, features=sp.csr_matrix(x)))
+        peer = fit(InMemory(without), 6, Y, choice, 5)
+        assert found.weights[label, label] == 0
+        np.testing.assert_allclose(found.weights[:, label], peer.weights[:, label], rtol=1e-5, atol=1e-6)
+        assert found.intercept[label] == pytest.approx(peer.intercept[label], rel=1e-5, abs=1e-6)
 
 
 def test_a_weight_of_zero_is_like_absence() -> None:

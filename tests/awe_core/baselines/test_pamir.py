@@ -43,7 +43,9 @@ def lists(matrix: sp.csr_matrix, row: int) -> list[int]:
     return matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]].tolist()
 
 
-def oracle(source: InMemory, C: float, epochs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def oracle(
+    source: InMemory, C: float, epochs: int, seed: int, leave_one_out: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """The matrix after all steps, and the mean of the matrices after each step: one pair, one update at a time."""
     w, after = np.zeros((Y, 6)), []
     for epoch in range(1, epochs + 1):
@@ -56,21 +58,23 @@ def oracle(source: InMemory, C: float, epochs: int, seed: int) -> tuple[np.ndarr
                 allowed = [label for label in range(Y) if label not in labels and label not in seen]
                 places = random.integers(len(allowed), size=len(labels)).tolist()
                 for label, place in zip(labels, places, strict=True):
-                    other = allowed[place]
-                    loss = max(0.0, 1 - w[label] @ x[row] + w[other] @ x[row])
-                    step = float(here.weight[row]) * min(C, loss / (2 * (x[row] @ x[row])))
-                    w[label] += step * x[row]
-                    w[other] -= step * x[row]
+                    other, features = allowed[place], x[row].copy()
+                    if leave_one_out:
+                        features[label] = 0
+                    loss = max(0.0, 1 - w[label] @ features + w[other] @ features)
+                    step = float(here.weight[row]) * min(C, loss / (2 * (features @ features)))
+                    w[label] += step * features
+                    w[other] -= step * features
                     after.append(w.copy())
     return w, np.mean(after, axis=0)
 
 
-@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(("sparse", "leave_one_out"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("C", [0.02, 10.0])
-def test_the_steps_are_those_of_the_equation(sparse: bool, C: float) -> None:
+def test_the_steps_are_those_of_the_equation(sparse: bool, leave_one_out: bool, C: float) -> None:
     source = case(sparse)
-    last, mean = oracle(source, C, 3, seed=7)
-    training = Pamir(6, Y, C, seed=7)
+    last, mean = oracle(source, C, 3, seed=7, leave_one_out=leave_one_out)
+    training = Pamir(6, Y, C, seed=7, leave_one_out=leave_one_out)
     for _ in range(3):
         training.run_epoch(source)
     np.testing.assert_allclose(training.model(averaged=False).weights.T, last, rtol=1e-5, atol=1e-7)
@@ -90,6 +94,15 @@ def test_one_step_ranks_the_label_a_margin_before_the_other_or_goes_as_far_as_c_
 def test_rows_without_features_labels_or_negatives_are_left_out() -> None:
     source = InMemory([block(np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]), [[0], [], [0, 1]], 2)])
     assert not fit(source, 2, 2, Choice(1.0, 2, True), 0).weights.any()
+
+
+def test_of_a_history_the_own_label_says_nothing() -> None:
+    """Feature j stands for label j: a user with one item has nothing left to learn it from."""
+    source = InMemory([block(sp.csr_matrix([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]), [[0], [1, 2]], 3)])
+    found = fit(source, 3, 3, Choice(1.0, 5, False), 0, leave_one_out=True)
+    assert found.weights[0].tolist() == [0, 0, 0]
+    assert found.weights.diagonal().tolist() == [0, 0, 0]
+    assert found.weights[1, 2] > 0 < found.weights[2, 1]
 
 
 def test_what_is_chosen_is_what_the_choice_gives_again() -> None:

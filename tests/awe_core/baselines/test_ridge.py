@@ -52,6 +52,22 @@ def test_the_solution_is_scikit_learns_with_the_penalty_in_mean_eigenvalues(spar
     np.testing.assert_allclose(found.scores(sp.csr_matrix(x)), found.scores(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("penalty", [1e-3, 1.0, 100.0])
+def test_of_a_history_every_label_is_regressed_on_x_without_it(penalty: float) -> None:
+    """Feature j stands for label j, as in EASE (Steck 2019); the penalty stays that of the whole x."""
+    x, labels, weight = case()
+    y = csr(labels, 4).toarray()
+    wide, mean = x.astype(np.float64), np.average(x, axis=0, weights=weight)
+    scatter = (wide - mean).T @ ((wide - mean) * weight[:, None])
+    found = RidgeFits.fit(blocks(x, labels, weight, True), 6, 4, leave_one_out=True).solve(penalty)
+    for label in range(4):
+        others = np.delete(np.arange(6), label)
+        peer = PeersRidge(alpha=penalty * np.trace(scatter) / 6).fit(wide[:, others], y[:, label], sample_weight=weight)
+        assert found.weights[label, label] == 0
+        np.testing.assert_allclose(found.weights[others, label], peer.coef_, rtol=1e-5, atol=1e-6)
+        assert found.intercept[label] == pytest.approx(peer.intercept_, rel=1e-5, abs=1e-6)
+
+
 def test_a_weight_counts_like_copies_and_zero_like_absence() -> None:
     x, labels, _ = case()
     weight = np.random.default_rng(1).integers(0, 4, 90)

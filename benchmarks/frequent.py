@@ -2,8 +2,8 @@
 
     AWE_DATA=DATA python -m benchmarks.frequent --items=2500 --output=runs/gowalla-2500
 
-writes gowalla/{train,valid,test}.txt below the output: the same users, split and ids. A user who has nothing left in train or
-valid has no line.
+writes gowalla/{train,valid,test}.txt below the output: the same users, split and ids. A user who has nothing left in
+train or valid has no line.
 """
 
 from __future__ import annotations

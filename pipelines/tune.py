@@ -87,7 +87,7 @@ def main(context: Context, request: Request) -> str:
         No trial could be finished.
     """
     contexts = {seed: _of_seed(context, seed) for seed in request.seeds}
-    _refuse_test([context, *contexts.values()])
+    _refuse_test(context, list(contexts.values()))
     _check_metric(context.config)
     path = context.run.path("trials.json")
     trials = Trials.load(context.fs, path, _asked(context.config, request))
@@ -113,16 +113,19 @@ def _of_seed(context: Context, seed: int) -> Context:
     return Context(config, RunDirectory(context.run.path(f"seed-{seed}")), context.fs, context.options)
 
 
-def _refuse_test(contexts: Sequence[Context]) -> None:
-    for context in contexts:
+def _refuse_test(whole: Context, of_seeds: Sequence[Context]) -> None:
+    refused = (
+        f"--run={whole.run.root}: %s there, and settings are not chosen where test can be seen; give a run directory "
+        "of their own"
+    )
+    for context in (whole, *of_seeds):
+        if find_manifest(context.fs, context.run.examples("test")) is not None:
+            raise ConfigError(refused % "examples/test is built")
         results = read_results(context.fs, context.run.path("results.json"))
-        built = find_manifest(context.fs, context.run.examples("test")) is not None
-        if built or any(split == "test" for split, _, _ in results):
-            what = "examples/test is built" if built else "results on test stand"
-            raise ConfigError(
-                f"--run={context.run.root}: {what} there, and settings are not chosen where test can be seen; give a "
-                "run directory of their own"
-            )
+        if any(split == "test" for split, _, _ in results):
+            raise ConfigError(refused % "results on test stand")
+    if whole.fs.exists(whole.run.path("summary.json")):  # of whichever seeds
+        raise ConfigError(refused % "results on test stand")
 
 
 def _check_metric(config: Config) -> None:

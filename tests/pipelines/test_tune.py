@@ -226,6 +226,13 @@ def test_results_on_test_are_enough_to_refuse(tmp_path: Path, capsys: pytest.Cap
     assert (status, "results on test stand there" in line) == (2, True)
 
 
+def test_results_of_other_seeds_are_enough_to_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(("run", f"--run={tmp_path}", *QUICK, "--run.iterations=0", "--evaluate.methods=['wsabie']", "--seeds=7"))
+    status, line = fails(capsys, tmp_path, "--trials=1")  # on seed 0
+    assert (status, "results on test stand there" in line) == (2, True)
+    assert not (tmp_path / "trials.json").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

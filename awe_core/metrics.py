@@ -21,7 +21,7 @@ _METRIC = re.compile(r"(?:p|recall|ndcg|map)@([1-9][0-9]{0,3})")
 
 
 def length_of(metric: str) -> int:
-    """k of a metric that settings are chosen by: "p@k", "recall@k", "ndcg@k" or "map@k" of `sums`, k up to 9,999.
+    """k of a metric that settings are chosen by: "p@k", "recall@k", "ndcg@k" or "map@k" of `of_rows`, k up to 9,999.
 
     Raises ValueError where it is none.
     """
@@ -36,10 +36,10 @@ def cutoffs(k: int) -> list[int]:
     return sorted({c for c in CUTOFFS if c < k} | {k})
 
 
-def sums(
+def of_rows(
     ranking: Ranking, truth: sp.csr_matrix, seen: sp.csr_matrix, siblings: sp.csr_matrix | None, k: int
-) -> dict[str, float]:
-    """Sums of the metrics over the rows of a block or a part, to be added up and divided by `means`.
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.bool_]]:
+    """The metrics of each row of a block or a part.
 
     For a row with true labels y (those in `seen` left out) and its ranked list:
     P@j = hits among the first j / j, also where the list is shorter; recall@j = hits / |y|;
@@ -55,13 +55,12 @@ def sums(
 
     Returns
     -------
-    Sums by name, each by `math.fsum` in the order of the rows, with `rows` and `scored` (rows that have labels).
+    Metrics by name, float64 [rows]; and which rows have labels, bool [rows]: the others' metrics say nothing.
     """
     labels = ranking.padded(k)
     truth = _without(truth, seen)
     hits = _contains(truth, labels)
     sizes = np.diff(truth.indptr)
-    scored = sizes > 0
     size = np.maximum(sizes, 1)
     rank = np.arange(1, k + 1)
     gain = 1 / np.log2(rank + 1)
@@ -77,6 +76,19 @@ def sums(
     if siblings is not None:
         family = np.cumsum(hits | _contains(_family(truth, siblings), labels), axis=1)
         table.update({f"sibling-p@{j}": family[:, j - 1] / j for j in cutoffs(k)})
+    return table, sizes > 0
+
+
+def sums(
+    ranking: Ranking, truth: sp.csr_matrix, seen: sp.csr_matrix, siblings: sp.csr_matrix | None, k: int
+) -> dict[str, float]:
+    """Sums of `of_rows` over the rows that have labels, to be added up and divided by `means`.
+
+    Returns
+    -------
+    Sums by name, each by `math.fsum` in the order of the rows, with `rows` and `scored` (rows that have labels).
+    """
+    table, scored = of_rows(ranking, truth, seen, siblings, k)
     result = {name: math.fsum(values[scored].tolist()) for name, values in table.items()}
     return {**result, "rows": float(len(ranking)), "scored": float(scored.sum())}
 

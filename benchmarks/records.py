@@ -21,9 +21,6 @@ from schemas.checkpoint_file import find_checkpoint
 from schemas.manifest import find_manifest
 from schemas.model_file import find_model
 
-CUTOFFS = (1, 3)
-"""k of the P@k that two methods are compared by."""
-
 _SETTINGS = {
     "data": ("scale", "landmarks", "components", "gamma", "intercept", "x", "hold_out", "min_rating", "validation"),
     "train": tuple(Train.model_fields),
@@ -81,7 +78,7 @@ class Record:
     command : that made it.
     settings : its configuration besides the defaults.
     rows : by iteration, and in it in the order of the methods.
-    differences : of P@1 and P@3 of two methods, by "first − second", with their intervals.
+    differences : of two methods' metrics, by "first − second", with their intervals.
     """
 
     command: str
@@ -95,8 +92,8 @@ def difference(first: str, second: str) -> str:
     return f"{first} − {second}"
 
 
-def measured(command: str, seeds: Sequence[Path], compared: Iterable[tuple[str, str]]) -> Record:
-    """The record of a run whose seeds all have results.
+def measured(command: str, seeds: Sequence[Path], compared: Mapping[tuple[str, str], Iterable[str]]) -> Record:
+    """The record of a run whose seeds all have results; of two methods those metrics are compared that are asked for.
 
     Raises DataError where results were changed by hand, or predictions are gone.
     """
@@ -108,7 +105,10 @@ def measured(command: str, seeds: Sequence[Path], compared: Iterable[tuple[str, 
         command,
         settings_of(load_config(_FS, str(seeds[0] / "run.toml"), {})),
         tuple(_row(method, T, [rows["test", T, method] for rows in of_seeds]) for _, T, method in keys),
-        {difference(*pair): "; ".join(f"P@{k} {paired(seeds, *pair, k)}" for k in CUTOFFS) for pair in compared},
+        {
+            difference(*pair): "; ".join(f"{metric} {paired(seeds, *pair, metric)}" for metric in metrics)
+            for pair, metrics in compared.items()
+        },
     )
 
 

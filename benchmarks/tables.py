@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,12 @@ class Run:
     methods: tuple[str, ...] | None
     name: str
     compared: tuple[tuple[str, str], ...]
+    compared_by: tuple[str, ...]
     own_command: str | None
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any]) -> Run:
+    def of(cls, raw: Mapping[str, Any], metrics: Sequence[str]) -> Run:
+        """`metrics` are the columns of its table."""
         methods = raw.get("methods")
         return cls(
             config=raw["config"],
@@ -49,6 +51,7 @@ class Run:
             methods=None if methods is None else tuple(methods),
             name=raw.get("name", ""),
             compared=tuple((first, second) for first, second in raw.get("compared", ())),
+            compared_by=tuple(dict.fromkeys(_per_example(metrics))),
             own_command=raw.get("command"),
         )
 
@@ -81,7 +84,7 @@ def main(root: Path = Path()) -> None:
     """Write docs/results.json and docs/results.md below a checkout's root."""
     tables = tomllib.loads((root / "docs/tables.toml").read_text())["table"]
     published = tomllib.loads((root / "pipelines/report/published.toml").read_text())
-    runs = [[Run.of(raw) for raw in table["runs"]] for table in tables]
+    runs = [[Run.of(raw, table["metrics"]) for raw in table["runs"]] for table in tables]
     records.save(root / _RECORDS, _kept(root, [run for of_table in runs for run in of_table]))
     known = records.load(root / _RECORDS)  # as whoever has no run directories reads them, their digits cut
     sections = [_section(table, of_table, known, published) for table, of_table in zip(tables, runs, strict=True)]
@@ -91,15 +94,23 @@ def main(root: Path = Path()) -> None:
 _RECORDS = Path("docs/results.json")
 
 
+def _per_example(metrics: Sequence[str]) -> Iterator[str]:
+    """Columns as metrics that an example with labels has: P@k of all is P@k of those with labels in equal measure."""
+    for metric in metrics:
+        name = metric.removesuffix("-all")
+        if not name.startswith("sibling-"):
+            yield name
+
+
 def _kept(root: Path, runs: Sequence[Run]) -> dict[str, Record]:
     """The records of all runs by their directory: of those that stand there anew, of the others as they were kept.
 
     What was kept of another command or of other settings, or of a run that no table names, is dropped.
     """
     before, found = records.load(root / _RECORDS), {}
-    compared: dict[str, dict[tuple[str, str], None]] = {}
+    compared: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {}
     for run in runs:
-        compared.setdefault(run.run, {}).update(dict.fromkeys(run.compared))
+        compared.setdefault(run.run, {}).update(dict.fromkeys(run.compared, run.compared_by))
     for run in runs:
         if run.is_there(root):
             found[run.run] = records.measured(run.command, run.directories(root), compared[run.run])
@@ -111,12 +122,13 @@ def _kept(root: Path, runs: Sequence[Run]) -> dict[str, Record]:
 _HEAD = """# Results
 
 Written by `make tables` from results.json of the runs below; do not edit. Figures are percents on test, mean ±
-standard deviation over the seeds; a metric that ends in `-all` counts the test rows without labels too, as published
-tables of extreme classification do. How settings were chosen is said above each table; a command is followed by those
-that are not the defaults of `awe keys`. *ms* is CPU time of ranking one example (for `knn` with the search of its
-neighbours; the join of the iterations after it is a job of its own), *MB* what one query has to reach: the model, and
-the base where neighbours are asked. Differences of two methods are in points, with a 95 % bootstrap interval over the
-test examples: paired, each example with its mean over the seeds.
+standard deviation over the seeds, and of one seed where no ± stands; a metric that ends in `-all` counts the test rows
+without labels too, as published tables of extreme classification do. How settings were chosen is said above each
+table; a command is followed by those that are not the defaults of `awe keys`. *ms* is CPU time of ranking one example,
+of the median seed: for `knn` with the search of its neighbours, for clusters without the walk to the leaf, and for
+`knn-embedding`, `gxf` and `awe` without the join, which is a job of its own. *MB* is what one query has to reach: the
+model, and the base where neighbours are asked. Differences of two methods are in points, with a 95 % bootstrap
+interval over the test examples that have labels: paired, each example with its mean over the seeds.
 """
 
 
@@ -148,7 +160,8 @@ def _table(
     for name, figures in published["rows"].items():
         by_metric = dict(zip(published["metrics"], figures, strict=True))
         cells = [f"{by_metric[metric]:.2f}" if metric in by_metric else "–" for metric in metrics]
-        lines.append(_line([f"*{name}*", *cells, "", "", "published"]))
+        costs = [_digits(cost) for cost in published.get("costs", {}).get(name, ())] or ["", ""]
+        lines.append(_line([f"*{name}*", *cells, *costs, "published"]))
     return [*lines, "", f"Published: {published['source']}."]
 
 
@@ -159,7 +172,9 @@ def _title(row: Row, name: str, record: Record) -> str:
 
 
 def _digits(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _compared(run: Run, record: Record) -> list[str]:

@@ -46,6 +46,10 @@ metrics = ["p@1"]
 
 [own.rows]
 Theirs = [12.5]
+Others = [11.0]
+
+[own.costs]
+Others = [113000.0, 82.0]
 """
 
 
@@ -91,6 +95,7 @@ def test_rows_are_means_and_spreads_over_the_seeds_with_the_published_ones_below
     assert ours[2] == "| wsabie | 41.00 ± 1.41 | 25.00 ± 0.00 | 20 | 3 | 1 |"
     assert ours[3] == "| awe | 55.00 ± 7.07 | 25.00 ± 0.00 | 20 | 3 | 1 |"
     assert ours[4] == "| *Theirs* | 12.50 | – |  |  | published |"
+    assert ours[5] == "| *Others* | 11.00 | – | 113,000 | 82 | published |"
     assert "Published: A paper." in lines
 
 
@@ -153,7 +158,7 @@ def test_results_from_before_a_run_was_begun_anew_are_not_said(
 
 def test_flags_come_through_the_shell_and_through_that_of_make() -> None:
     flags = ["--affinity.kind=hybrid", '--evaluate.methods=["pamir","awe"]', "--data.root=a b's"]
-    run = tables.Run.of({"config": "c", "run": "r", "seeds": [0], "flags": flags})
+    run = tables.Run.of({"config": "c", "run": "r", "seeds": [0], "flags": flags}, ["p@1"])
     assert shlex.split(shlex.split(run.command)[-1].removeprefix("ARGS=")) == flags
 
 
@@ -162,18 +167,20 @@ def test_a_run_may_have_a_command_of_its_own_and_pairs_that_are_compared(
 ) -> None:
     asked = []
 
-    def paired(directories: list[Path], first: str, second: str, k: int) -> str:
-        asked.append((list(directories), first, second, k))
+    def paired(directories: list[Path], first: str, second: str, metric: str) -> str:
+        asked.append((list(directories), first, second, metric))
         return "+1.00"
 
     monkeypatch.setattr(tables.records, "paired", paired)
     more = 'command = "python -m own"\ncompared = [["awe", "wsabie"]]'
-    (root / "docs/tables.toml").write_text(TABLES.replace("seeds = [0, 1]", f"seeds = [0, 1]\n{more}"))
+    listed = TABLES.replace("seeds = [0, 1]", f"seeds = [0, 1]\n{more}")
+    columns = '["p@1", "p@1-all", "recall@3", "sibling-p@1"]'
+    (root / "docs/tables.toml").write_text(listed.replace('["p@1", "p@3"]', columns))
     lines = written(root)
     assert "1. `python -m own`: train.D = 96" in lines
-    assert "- awe − wsabie: P@1 +1.00; P@3 +1.00" in lines
+    assert "- awe − wsabie: p@1 +1.00; recall@3 +1.00" in lines
     seeds = [root / "runs/own/seed-0", root / "runs/own/seed-1"]
-    assert asked == [(seeds, "awe", "wsabie", 1), (seeds, "awe", "wsabie", 3)]
+    assert asked == [(seeds, "awe", "wsabie", "p@1"), (seeds, "awe", "wsabie", "recall@3")]
 
 
 def test_a_result_that_was_changed_by_hand_is_refused(root: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from awe_core.affinities.stored import STORED_KINDS
 from awe_core.estimator import AffinityWeightedEmbedding
 from pipelines import affinity, annotate, embed, train
 from pipelines.datasets.example_blocks import read_examples
@@ -24,10 +25,14 @@ from schemas.parts import PartReader
 from tests.pipelines import ingested
 
 KINDS: dict[str, dict[str, Any]] = {
+    "knn": {},
     "knn-max": {"mode": "max"},
-    "rbf": {"kind": "rbf", "lambda_y": 4.0},
+    "rbf": {"kind": "rbf"},
+    "rbf-smooth": {"kind": "rbf", "lambda_y": 4.0},
     "hybrid": {"kind": "hybrid", "lambda_y": 3.0},
+    "hybrid-max": {"kind": "hybrid", "lambda_y": 3.0, "mode": "max"},
     "latent-rbf": {"kind": "latent-rbf", "lambda_y": 2.0, "near_labels": 2},
+    "latent-rbf-max": {"kind": "latent-rbf", "lambda_y": 2.0, "near_labels": 2, "mode": "max"},
     "cluster": {"kind": "cluster", "leaf_rows": 20, "leaf_labels": 4},
 }
 LABELS, CUT = 9, {"rows_per_part": 50, "block_rows": 16}
@@ -92,8 +97,8 @@ def fitted_twin(root: Path, settings: dict[str, Any]) -> AffinityWeightedEmbeddi
 def test_a_query_reaches_the_model_and_what_its_neighbours_are_found_by(
     embedded: Path, tmp_path: Path, kind: str
 ) -> None:
-    root = reweight(embedded, tmp_path / "run", 1, **KINDS.get(kind, {}))
-    made = context(root, 1, **KINDS.get(kind, {}))
+    root = reweight(embedded, tmp_path / "run", 1, **KINDS[kind])
+    made = context(root, 1, **KINDS[kind])
     (lane,) = made.lanes()
     for stage in (train.main, annotate.main):
         stage(made, lane, 1)
@@ -103,6 +108,10 @@ def test_a_query_reaches_the_model_and_what_its_neighbours_are_found_by(
     beside = {"knn": 4 * D * rows, "rbf": x, "cluster": 4 * (D + KINDS["cluster"]["leaf_labels"]) * leaves}
     cost = json.loads((root / "log" / "rank-1-awe-test.json").read_text())
     assert cost["bytes"] == 4 * D * (5 + LABELS) + beside[kind]
+
+
+def test_every_stored_kind_is_among_them() -> None:
+    assert {settings.get("kind", "knn") for settings in KINDS.values()} == set(STORED_KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

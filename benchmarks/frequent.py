@@ -1,9 +1,9 @@
-"""Gowalla's files with the places alone that most users of train were at: what models of a full d × Y matrix can hold.
+"""Gowalla's files with the places alone that most users were at: what models of a full d × Y matrix can hold.
 
     AWE_DATA=DATA python -m benchmarks.frequent --items=2500 --output=runs/gowalla-2500
 
-writes gowalla/{train,valid,test}.txt below the output: the same users, split and ids. A user who has nothing left in
-train or valid has no line.
+writes gowalla/{train,valid,test}.txt below the output, split and ids as they were. Places are counted in train and
+valid together. A user who has nothing left in these has no line, and one of whom nothing is left in test none there.
 """
 
 from __future__ import annotations

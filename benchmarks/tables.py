@@ -95,7 +95,7 @@ _RECORDS = Path("docs/results.json")
 
 
 def _per_example(metrics: Sequence[str]) -> Iterator[str]:
-    """Columns as metrics that an example with labels has: P@k of all is P@k of those with labels in equal measure."""
+    """Columns as metrics that an example with labels has; P@k over all is theirs but for their share of the rows."""
     for metric in metrics:
         name = metric.removesuffix("-all")
         if not name.startswith("sibling-"):
@@ -128,7 +128,8 @@ table; a command is followed by those that are not the defaults of `awe keys`. *
 of the median seed: for `knn` with the search of its neighbours, for clusters without the walk to the leaf, and for
 `knn-embedding`, `gxf` and `awe` without the join, which is a job of its own. *MB* is what one query has to reach: the
 model, and the base where neighbours are asked. Differences of two methods are in points, with a 95 % bootstrap
-interval over the test examples that have labels: paired, each example with its mean over the seeds.
+interval over the test examples that have labels: paired, each example with its mean over the seeds; in a table's own
+metrics, or in P@1 and P@3 where the run was measured before that was so.
 """
 
 

@@ -34,7 +34,8 @@ def fit(
     """Train the classifiers of all labels, which know nothing of each other: no result depends on the threads.
 
     With `leave_one_out` x is a list of labels (feature j stands for label j), and a label's classifier sees all others.
-    Memory: all examples at once, with `leave_one_out` x once more a thread, and the matrix.
+    Memory: all examples at once and the matrix; with `leave_one_out` 16 bytes an entry of x, and its values once more
+    a thread.
     """
     x, y, weight = _whole(source)
     features = _Without(x) if leave_one_out else None

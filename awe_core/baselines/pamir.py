@@ -94,6 +94,8 @@ def _features(
     """Where x is not zero, or everywhere, and its values there; of sparse x without the column `but`."""
     x: Any = block.features
     if not sp.issparse(x):
+        if but is not None:
+            raise ValueError("leaving a label out of x needs sparse features, one for each label")
         return slice(None), np.asarray(x[row], dtype=np.float64)
     own = slice(x.indptr[row], x.indptr[row + 1])
     columns, values = x.indices[own], x.data[own].astype(np.float64)

@@ -76,11 +76,13 @@ class RidgeFits:
 
     def solve(self, penalty: float) -> Linear:
         """The solution for a penalty in units of the mean eigenvalue."""
-        damped = self.values + penalty * max(float(self.values.mean()), np.finfo(np.float64).tiny)
+        ridge = penalty * max(float(self.values.mean()), np.finfo(np.float64).tiny)
+        damped = self.values + ridge
         weights = self.vectors @ (self.rotated / damped[:, None])
         if self.leave_one_out:
-            # With P = (XᵀX + λ)⁻¹ the best w_y whose own entry is 0 is w_y − P_y · w_yy / P_yy.
-            moved = (self.vectors / damped) @ self.vectors.T[:, : weights.shape[1]]
+            # With P = (XᵀX + λ)⁻¹ the best w_y whose own entry is 0 is w_y − P_y · w_yy / P_yy; here it is λP, which
+            # stays finite where all x are the same.
+            moved = (self.vectors * (ridge / damped)) @ self.vectors.T[:, : weights.shape[1]]
             moved *= weights.diagonal() / moved.diagonal()
             weights -= moved
             np.fill_diagonal(weights, 0.0)  # but for rounding it is

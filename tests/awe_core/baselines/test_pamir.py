@@ -103,6 +103,9 @@ def test_of_a_history_the_own_label_says_nothing() -> None:
     assert found.weights[0].tolist() == [0, 0, 0]
     assert found.weights.diagonal().tolist() == [0, 0, 0]
     assert found.weights[1, 2] > 0 < found.weights[2, 1]
+    dense = InMemory([block(np.eye(3), [[0], [1], [2]], 3)])
+    with pytest.raises(ValueError, match="sparse features"):
+        fit(dense, 3, 3, Choice(1.0, 1, False), 0, leave_one_out=True)
 
 
 def test_what_is_chosen_is_what_the_choice_gives_again() -> None:

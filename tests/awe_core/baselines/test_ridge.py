@@ -68,6 +68,15 @@ def test_of_a_history_every_label_is_regressed_on_x_without_it(penalty: float) -
         assert found.intercept[label] == pytest.approx(peer.intercept_, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_histories_that_are_all_the_same_leave_the_mean_of_the_labels(penalty: float) -> None:
+    one = np.ones(5, np.float32)
+    same = blocks(np.tile(np.array([1, 1, 0], np.float32), (5, 1)), [{0, 1}] * 4 + [{0}], one, True)
+    found = RidgeFits.fit(same, 3, 2, leave_one_out=True).solve(penalty)
+    np.testing.assert_array_equal(found.weights, 0)
+    np.testing.assert_allclose(found.intercept, [1.0, 0.8])
+
+
 def test_a_weight_counts_like_copies_and_zero_like_absence() -> None:
     x, labels, _ = case()
     weight = np.random.default_rng(1).integers(0, 4, 90)
